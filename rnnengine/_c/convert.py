@@ -1,0 +1,75 @@
+"""The slow path of an array argument: whatever can be meant becomes a native contiguous array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnengine.errors import ShapeError
+
+__all__ = ["bad_output", "bad_shape", "to_array"]
+
+_NAMES = {0: "float32", 1: "int32"}
+
+
+def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
+    """Return ``value`` as a C-contiguous, aligned, native array of the port's element type.
+
+    Floating arrays of any width, byte order and layout are rounded to float32; integer arrays of any
+    width are taken for int32 ports. Plain Python numbers and nested lists are accepted.
+
+    Raises
+    ------
+    TypeError
+        For element types that cannot be meant: integers or booleans where floats are expected
+        (an unscaled recording, usually), complex numbers, objects, strings, masked arrays.
+    ValueError
+        Where a finite number would not stay one, or an integer would not stay the same.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: got a masked array; fill it first, for example x.filled(0)")
+    is_array = hasattr(value, "dtype") or hasattr(value, "__array_interface__")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name}: not an array of numbers ({error})") from None
+    if not is_array and array.dtype.kind in "iu" and dtype == 0:
+        array = array.astype(np.float64)
+    if array.dtype.kind not in ("f" if dtype == 0 else "iu"):
+        hint = "; convert it with x.astype(np.float32)" if array.dtype.kind in "iub" else ""
+        raise TypeError(f"{name}: expected {_NAMES[dtype]}, got an array of {array.dtype}{hint}")
+    return _as_float32(array, name) if dtype == 0 else _as_int32(array, name)
+
+
+def _as_float32(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    with np.errstate(over="ignore"):
+        result = np.require(array, dtype=np.dtype("=f4"), requirements=["C", "A"])
+    if array.dtype.itemsize > 4 and not np.array_equal(np.isfinite(array), np.isfinite(result)):
+        raise ValueError(f"{name}: a finite {array.dtype} value is too large for float32")
+    return result
+
+
+def _as_int32(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
+    limits = np.iinfo(np.int32)
+    if array.size and (array.max() > limits.max or array.min() < limits.min):
+        raise ValueError(f"{name}: an integer does not fit int32")
+    return np.require(array, dtype=np.dtype("=i4"), requirements=["C", "A"])
+
+
+def bad_shape(name: str, expected: str, got: tuple[int, ...], step: bool, where: str) -> ShapeError:
+    """Build the error of an input whose shape disagrees."""
+    also = " (or the same without the time axis, for one step)" if step else ""
+    detail = f"; {where}" if where else ""
+    return ShapeError(f"input {name!r}: expected {expected}{also}, got {list(got)}{detail}")
+
+
+def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception:
+    """Build the error of an ``out=`` array that cannot take the result."""
+    if not isinstance(value, np.ndarray):
+        return TypeError(f"out for {name!r}: expected a numpy array, got {type(value).__name__}")
+    if value.shape != expected:
+        return ShapeError(f"out for {name!r}: expected shape {list(expected)}, got {list(value.shape)}")
+    if value.dtype != np.float32:
+        return TypeError(f"out for {name!r}: expected float32, got {value.dtype}")
+    return TypeError(f"out for {name!r}: the array is read-only")

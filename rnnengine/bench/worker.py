@@ -1,0 +1,155 @@
+"""One process for each engine, so that no engine's threads, heap or caches help or hurt another's.
+
+Only one process works at any time; the others wait on their pipes.
+"""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import time
+from collections.abc import Callable
+from itertools import repeat
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any
+
+from rnnengine.bench.cases import Array, LayerCase
+
+__all__ = ["Worker"]
+
+BLOCK_SECONDS = 0.002
+"""Calls are timed in blocks of at least this length."""
+WARM_UP_SECONDS = 0.05
+
+
+class Worker:
+    """The parent's end of a process that measures; a context manager.
+
+    Parameters
+    ----------
+    kind : str
+        An engine of ``peers.ENGINES``, or ``roof``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._kind = kind
+        self._pipe, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(kind, far_end), daemon=True)
+        self._process.start()
+        far_end.close()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pipe.close()
+        self._process.join(timeout=5)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+    def prepare(self, case: LayerCase) -> tuple[Array, list[str]]:
+        """Load a case and warm up: the output [T, 1, 1, H] and the names of the ways to call."""
+        output, ways = self._ask("prepare", case)
+        return output, ways
+
+    def seconds_per_call(self, way: str) -> float:
+        """Time one block of calls of the prepared case, after a short warm-up."""
+        return float(self._ask("time", way))
+
+    def bandwidth(self, size: int) -> float:
+        """Read bandwidth of one core over a working set of ``size`` bytes, in bytes a second."""
+        return float(self._ask("bandwidth", size))
+
+    def fma_peak(self) -> float:
+        """Floating-point operations a second of one core."""
+        return float(self._ask("fma_peak", None))
+
+    def about(self) -> dict[str, Any]:
+        """What the process runs: versions and the instruction set in use."""
+        answer: dict[str, Any] = self._ask("about", None)
+        return answer
+
+    def _ask(self, request: str, argument: object) -> Any:
+        try:
+            self._pipe.send((request, argument))
+            answer = self._pipe.recv()
+        except (EOFError, BrokenPipeError):
+            raise RuntimeError(
+                f"the process of {self._kind} ended while asked to {request}"
+            ) from None
+        if isinstance(answer, BaseException):
+            raise RuntimeError(f"{self._kind} failed to {request}: {answer!r}") from answer
+        return answer
+
+
+def _serve(kind: str, pipe: Connection) -> None:
+    """Answer requests until the pipe closes; an exception is an answer like any other."""
+    gc.disable()
+    handlers = _roof_handlers() if kind == "roof" else _engine_handlers(kind)
+    while True:
+        try:
+            request, argument = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = handlers[request](argument)
+        except Exception as error:
+            answer = RuntimeError(f"{type(error).__name__}: {error}")
+        pipe.send(answer)
+
+
+def _roof_handlers() -> dict[str, Callable[[Any], Any]]:
+    from rnnengine._c import roof
+
+    return {
+        "bandwidth": lambda size: roof.read_bandwidth(size) * 1e9,
+        "fma_peak": lambda _: roof.fma_peak() * 1e9,
+    }
+
+
+def _engine_handlers(kind: str) -> dict[str, Callable[[Any], Any]]:
+    import rnnengine as rn
+    from rnnengine.bench.peers import ENGINES, Prepared
+
+    ready: dict[str, tuple[Callable[[], object], int]] = {}
+
+    def prepare(case: LayerCase) -> tuple[Array, list[str]]:
+        prepared: Prepared = ENGINES[kind](case)
+        ready.clear()
+        gc.collect()
+        for way, call in prepared.ways.items():
+            ready[way] = call, _calls_per_block(call)
+        return prepared.output, list(ready)
+
+    def measure(way: str) -> float:
+        call, count = ready[way]
+        _seconds(call, -(-count // 4))
+        return _seconds(call, count) / count
+
+    return {"prepare": prepare, "time": measure, "about": lambda _: rn.cpu_info()}
+
+
+def _seconds(call: Callable[[], object], count: int) -> float:
+    start = time.perf_counter()
+    for _ in repeat(None, count):
+        call()
+    return time.perf_counter() - start
+
+
+def _calls_per_block(call: Callable[[], object]) -> int:
+    """Warm up, then count how many calls fill a block."""
+    count, spent = 1, 0.0
+    while spent < WARM_UP_SECONDS:
+        took = _seconds(call, count)
+        spent += took
+        if took < BLOCK_SECONDS:
+            count *= 2
+    return count

@@ -1,0 +1,181 @@
+"""Compile a graph: emission, memory, packing, the description of its ports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnengine._c import core
+from rnnengine._c.runtime import Plan
+from rnnengine.compiler.emit import emit_graph
+from rnnengine.compiler.memory import assign_slots
+from rnnengine.errors import UnsupportedModelError
+from rnnengine.graph import Graph, Size, State, TensorType, product, symbols_of
+from rnnengine.ops import infer_types
+from rnnengine.program import ProgramBuilder
+from rnnengine.program.builder import Constant
+
+__all__ = ["Compiled", "compile_graph"]
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A plan and what is needed to talk about it.
+
+    Attributes
+    ----------
+    plan : Plan
+    symbols : tuple of str
+        Names of the run-time integers, in the program's order.
+    types : mapping of str to TensorType
+        Of every value of the graph.
+    """
+
+    plan: Plan
+    symbols: tuple[str, ...]
+    types: Mapping[str, TensorType]
+
+
+def compile_graph(
+    graph: Graph,
+    isa: str,
+    *,
+    time_axes: Mapping[str, int | None],
+    declared: Mapping[str, tuple[Size, ...]],
+    packs: dict[int, Array] | None = None,
+) -> Compiled:
+    """Compile a graph in settled form.
+
+    Parameters
+    ----------
+    graph : Graph
+    isa : str
+        Kernel table.
+    time_axes : mapping of str to int or None
+        Time axis of each graph input and output.
+    declared : mapping of str to shape
+        Shapes of the inputs as the file declares them; ``run`` insists on their fixed sizes.
+    packs : dict, optional
+        Packed weights by the identity of the array they came from, shared between programs.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Naming what cannot be computed at run time.
+    """
+    types = infer_types(graph)
+    builder = ProgramBuilder(symbols=_symbols(graph))
+    emit_graph(graph, types, builder)
+    slots = assign_slots(builder.instructions)
+    for buffer in builder.buffers:
+        if buffer.kind == 3:
+            slots.setdefault(buffer, 0)
+    inputs = [
+        _input_port(builder, v.name, v.type, time_axes.get(v.name), declared.get(v.name))
+        for v in graph.inputs
+    ]
+    outputs = [
+        _output_port(builder, name, types[name], time_axes.get(name))
+        for name in dict.fromkeys(graph.outputs)
+    ]
+    states = [_state(builder, graph, types, state) for state in graph.states]
+    hidden = {s[1] for s, state in zip(states, graph.states, strict=True) if state.implicit}
+    tables = builder.finish(slots)
+    program = core.Program(
+        isa,
+        tables.tables,
+        [_content(c, packs) for c in tables.constants],
+        len(tables.symbols),
+        tables.n_inputs,
+        tables.n_outputs,
+        tables.n_slots,
+    )
+    plan = Plan(program, inputs, outputs, states, hidden)
+    return Compiled(plan, tuple(tables.symbols), types)
+
+
+def _symbols(graph: Graph) -> list[str]:
+    """Symbols that some axis of some input is, in order of appearance."""
+    names: dict[str, None] = {}
+    for value in graph.inputs:
+        for size in value.type.shape:
+            found = symbols_of(size)
+            if len(found) == 1 and not isinstance(size, int):
+                names.update(dict.fromkeys(found))
+    if len(names) > 8:
+        raise UnsupportedModelError(
+            f"the inputs have {len(names)} varying sizes ({', '.join(names)}); at most 8"
+        )
+    return list(names)
+
+
+def _input_port(
+    builder: ProgramBuilder,
+    name: str,
+    kind: TensorType,
+    time_axis: int | None,
+    declared: tuple[Size, ...] | None,
+) -> dict[str, Any]:
+    if kind.dtype not in (np.float32, np.int32):
+        raise UnsupportedModelError(
+            f"input {name!r} has element type {kind.dtype}; accepted at run time: float32, int32; "
+            "a constant input can be fixed with constants={...}"
+        )
+    shape = declared or kind.shape
+    code = [s if isinstance(s, int) else ~builder.symbols.index(str(s)) for s in kind.shape]
+    return {
+        "name": name,
+        "dtype": 0 if kind.dtype == np.float32 else 1,
+        "expr": [builder.expr(s) for s in kind.shape],
+        "code": code,
+        "declared": [s if isinstance(s, int) else -1 for s in shape],
+        "time_axis": time_axis,
+        "text": f"[{', '.join(map(str, shape))}]",
+    }
+
+
+def _output_port(
+    builder: ProgramBuilder, name: str, kind: TensorType, time_axis: int | None
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "dtype": 0,
+        "expr": [builder.expr(s) for s in kind.shape],
+        "time_axis": time_axis,
+    }
+
+
+def _state(
+    builder: ProgramBuilder, graph: Graph, types: Mapping[str, TensorType], state: State
+) -> tuple[str, int, int, int, Array | None]:
+    names = [v.name for v in graph.inputs]
+    outputs = list(dict.fromkeys(graph.outputs))
+    offset: Size = 0
+    shape = types[state.output].shape
+    for axis, start in enumerate(state.start or ()):
+        offset = offset + start * product(shape[axis + 1 :])
+    return (
+        state.name,
+        names.index(state.input),
+        outputs.index(state.output),
+        builder.expr(offset),
+        state.initial,
+    )
+
+
+def _content(constant: Constant, packs: dict[int, Array] | None) -> Array:
+    """Array behind a constant buffer; matrices of all directions are packed one after another."""
+    if not constant.packed:
+        return constant.array
+    matrices = constant.array
+    pieces = [core.pack(np.ascontiguousarray(m)) for m in matrices]
+    if len(pieces) == 1:
+        return pieces[0]
+    whole = core.aligned(sum(p.size for p in pieces))
+    np.concatenate(pieces, out=whole)
+    return whole

@@ -1,0 +1,67 @@
+"""Emission of a whole graph: places for results first, then the nodes in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rnnengine.errors import RNNEngineError, UnsupportedModelError
+from rnnengine.graph import Graph, TensorType
+from rnnengine.ops import registry
+from rnnengine.ops.types import describe
+from rnnengine.program import Emitter, ProgramBuilder, View
+
+__all__ = ["emit_graph"]
+
+
+def emit_graph(
+    graph: Graph, types: Mapping[str, TensorType], builder: ProgramBuilder
+) -> dict[str, View]:
+    """Emit every node; returns the views of the graph's inputs and outputs by name.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Naming the node that cannot be computed at run time.
+    """
+    outputs = {name: builder.output(types[name].shape) for name in dict.fromkeys(graph.outputs)}
+    places = _places(graph, types, outputs)
+    out = Emitter(builder, types, graph.constants, places)
+    ports: dict[str, View] = dict(outputs)
+    for value in graph.inputs:
+        kind = 0 if value.type.dtype.kind == "f" else 1
+        ports[value.name] = out.views[value.name] = builder.input(value.type.shape, kind)
+    for node in graph.nodes:
+        op = registry.get(node.op, describe(node))
+        if op.emit is None:
+            raise UnsupportedModelError(
+                f"{describe(node)}: its inputs are only known at run time; this operator is "
+                "supported where they follow from constants and shapes"
+            )
+        try:
+            op.emit(out, node)
+        except RNNEngineError as error:
+            if describe(node) in str(error):
+                raise
+            raise type(error)(f"{describe(node)}: {error}") from None
+    for name, place in outputs.items():
+        view = out.read(name)
+        if view != place:
+            out.copy(view, place)
+    return ports
+
+
+def _places(
+    graph: Graph, types: Mapping[str, TensorType], outputs: Mapping[str, View]
+) -> dict[str, View]:
+    """Where values must end up, found from the outputs backwards through layout operators."""
+    computed = set(graph.producers())
+    places = {name: view for name, view in outputs.items() if name in computed}
+    for node in reversed(graph.nodes):
+        rule = registry.get(node.op).place
+        result = node.outputs[0]
+        if rule is None or result is None or result not in places:
+            continue
+        for name, view in zip(node.inputs, rule(node, types, places[result]), strict=False):
+            if name in computed and name not in places and view is not None:
+                places[name] = view
+    return places

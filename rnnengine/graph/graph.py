@@ -1,0 +1,99 @@
+"""Graph: what a model file says, independent of the framework that wrote it.
+
+Operators carry ONNX names and ONNX semantics of the newest version, with the differences between
+versions already taken out by the importer; recurrent operators use the canonical form described in
+:mod:`rnnengine.ops.recurrent`. Graphs are values: a pass makes a new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from rnnengine.graph.dims import Size
+
+__all__ = ["Graph", "Node", "State", "TensorType", "Value"]
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Element type and shape of a tensor; sizes may be symbolic."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[Size, ...]
+
+    @property
+    def rank(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A graph input: its name and declared type."""
+
+    name: str
+    type: TensorType
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator: names of its inputs and outputs (None where omitted) and its attributes."""
+
+    op: str
+    name: str
+    inputs: tuple[str | None, ...]
+    outputs: tuple[str | None, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class State:
+    """A pair (input, output): what the graph returns and wants back at the next call.
+
+    ``start`` and ``shape`` say which slice of the output feeds the input (None: all of it);
+    ``initial`` broadcasts to the input's shape and is its value in a fresh stream (None: zeros).
+    ``implicit`` marks state that a pass exposed: callers of ``run`` do not see it as an input.
+    """
+
+    name: str
+    input: str
+    output: str
+    start: tuple[int, ...] | None = None
+    initial: np.ndarray[Any, Any] | None = None
+    implicit: bool = True
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network in static single assignment form, nodes in topological order."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, np.ndarray[Any, Any]]
+    states: tuple[State, ...] = ()
+    source: str = ""
+
+    def with_(self, **changes: Any) -> Graph:
+        """Return a copy with the given fields replaced."""
+        return replace(self, **changes)
+
+    def producers(self) -> dict[str, Node]:
+        """Map each computed value's name to the node that computes it."""
+        return {out: node for node in self.nodes for out in node.outputs if out}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Map each value's name to the nodes that read it, in order."""
+        readers: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(n for n in node.inputs if n):
+                readers.setdefault(name, []).append(node)
+        return readers

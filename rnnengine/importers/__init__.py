@@ -1,0 +1,105 @@
+"""Reading model files. What a file is, is decided by its content, never by its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO, TypeAlias
+
+from rnnengine.errors import ModelFormatError, UnsupportedModelError
+from rnnengine.graph import Graph
+
+__all__ = ["Source", "load_graph", "read_source"]
+
+Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
+
+_FOREIGN: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK\x03\x04", "a zip archive (a PyTorch or Keras 3 file, perhaps)"),
+    (0, b"PK\x05\x06", "an empty zip archive"),
+    (0, b"\x80\x02", "a pickle (a PyTorch file, perhaps)"),
+    (0, b"\x80\x03", "a pickle"),
+    (0, b"\x80\x04", "a pickle"),
+    (0, b"\x80\x05", "a pickle"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (a Keras model, perhaps)"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"\x1f\x8b", "gzip data"),
+    (0, b"{", "JSON text"),
+    (0, b"<", "XML text"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file it points to"),
+    (4, b"TFL3", "a TensorFlow Lite model"),
+    (4, b"ORTM", "a model in onnxruntime's own format"),
+)
+
+
+def read_source(source: Source) -> tuple[bytes, str]:
+    """Return the whole content of a source and a name for it.
+
+    Parameters
+    ----------
+    source : bytes-like, path, or binary file object
+
+    Raises
+    ------
+    OSError
+        The file cannot be read.
+    TypeError
+        The source is none of these.
+    """
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(source), "<bytes>"
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return file.read(), os.fspath(source)
+    if hasattr(source, "read"):
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise TypeError("source is a text file object; open the file in binary mode ('rb')")
+        return content, str(getattr(source, "name", "<file>"))
+    raise TypeError(
+        f"source is {type(source).__name__}; expected a path, bytes or a binary file object"
+    )
+
+
+def load_graph(
+    source: Source,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    external_data: str | os.PathLike[str] | None = None,
+) -> Graph:
+    """Read a model file into a graph.
+
+    Parameters
+    ----------
+    source : bytes-like, path, or binary file object
+        An ONNX model.
+    constants : mapping of str to array_like, optional
+        Values that graph inputs are fixed to.
+    external_data : path, optional
+        Directory whose plain files the model's tensors may refer to. Without it such a model is
+        refused, because a model file must not make the reader open others.
+
+    Returns
+    -------
+    Graph
+        As imported: constant computations are still in it.
+
+    Raises
+    ------
+    ModelFormatError
+        The content is no ONNX model, is damaged, or contradicts itself.
+    UnsupportedModelError
+        The model, or ``constants``, asks for something that is not supported; the message names it.
+    UnsafeFileError
+        The model refers to files outside ``external_data``.
+    """
+    content, name = read_source(source)
+    if not content:
+        raise ModelFormatError(f"{name}: the file is empty; expected an ONNX model")
+    for offset, magic, what in _FOREIGN:
+        if content[offset : offset + len(magic)] == magic:
+            raise UnsupportedModelError(f"{name}: not an ONNX model but {what}; accepted: ONNX")
+    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
+        raise UnsupportedModelError(f"{name}: not an ONNX model but a safetensors file")
+    from rnnengine.importers.onnx import import_onnx
+
+    return import_onnx(content, name, constants=constants, external_data=external_data)

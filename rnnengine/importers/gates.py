@@ -1,0 +1,20 @@
+"""Gate orders of other formats; nothing else in the project knows them.
+
+The canonical orders are i, f, g, o for the LSTM (i, f, o for its peepholes) and r, z, n for the
+GRU.
+"""
+
+from __future__ import annotations
+
+__all__ = ["CANONICAL", "ONNX", "permutation"]
+
+CANONICAL: dict[str, str] = {"LSTM": "ifgo", "LSTM.peephole": "ifo", "GRU": "rzn", "RNN": "h"}
+"""Order of the gates in :mod:`rnnengine.ops.recurrent`."""
+
+ONNX: dict[str, str] = {"LSTM": "iofg", "LSTM.peephole": "iof", "GRU": "zrn", "RNN": "h"}
+"""W[iofc], P[iof] and W[zrh] of the ONNX operator texts, in canonical letters."""
+
+
+def permutation(foreign: dict[str, str], what: str) -> tuple[int, ...]:
+    """For each canonical gate, its position in the foreign order."""
+    return tuple(foreign[what].index(gate) for gate in CANONICAL[what])

@@ -1,0 +1,5 @@
+"""ONNX models: protobuf parsing alone, every attribute consumed or refused."""
+
+from rnnengine.importers.onnx.graph import import_onnx
+
+__all__ = ["import_onnx"]

@@ -1,0 +1,54 @@
+"""load: from a file to a model in one call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from rnnengine._c import cpu
+from rnnengine.importers import load_graph
+from rnnengine.model import Model
+
+__all__ = ["cpu_info", "load"]
+
+
+def load(
+    source: str | os.PathLike[str] | bytes | BinaryIO,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    external_data: str | os.PathLike[str] | None = None,
+) -> Model:
+    """Load a model file; its format is told by its content.
+
+    Parameters
+    ----------
+    source : path, bytes or binary file
+        An ONNX model.
+    constants : mapping of str to array, optional
+        Inputs to fix at load, by name.
+    external_data : path, optional
+        Directory that the file's external tensors may be read from; without it such a file is
+        refused.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnsupportedModelError
+        Something the model asks for cannot be honoured; names node, attribute and value.
+    ModelFormatError
+        The file is malformed.
+    UnsafeFileError
+        The file points outside itself.
+    CPUError
+        ``RNNENGINE_ISA`` names an instruction set that is not available.
+    """
+    return Model(load_graph(source, constants=constants, external_data=external_data))
+
+
+def cpu_info() -> dict[str, Any]:
+    """Describe the CPU: ``isa`` in use, those ``available``, the ``features`` found."""
+    return {"isa": cpu.chosen(), "available": cpu.available(), "features": list(cpu.features())}

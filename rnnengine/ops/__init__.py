@@ -1,0 +1,39 @@
+"""Operators: importing this package registers every one of them."""
+
+from rnnengine.ops import (
+    elementwise,
+    fused,
+    layout,
+    linear,
+    logic,
+    normalize,
+    recurrent,
+    reshape,
+    select,
+)
+from rnnengine.ops import emission as emission
+from rnnengine.ops import shape as shape
+from rnnengine.ops.oracle import evaluate
+from rnnengine.ops.registry import NotAlongTime, Op, get, names
+from rnnengine.ops.types import Inference, infer_types
+
+__all__ = [
+    "Inference",
+    "NotAlongTime",
+    "Op",
+    "elementwise",
+    "emission",
+    "evaluate",
+    "fused",
+    "get",
+    "infer_types",
+    "layout",
+    "linear",
+    "logic",
+    "names",
+    "normalize",
+    "recurrent",
+    "reshape",
+    "select",
+    "shape",
+]

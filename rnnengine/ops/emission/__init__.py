@@ -1,0 +1,9 @@
+"""How operators become instructions: one file per family, as beside it in :mod:`rnnengine.ops`.
+
+An emission is ``emit(out: Emitter, node: Node)``. A place rule is ``place(node, types, view)``: given
+where the node's output must be, where each input would have to be so that nothing needs copying.
+"""
+
+from rnnengine.ops.emission import elementwise, layout, linear, normalize, recurrent
+
+__all__ = ["elementwise", "layout", "linear", "normalize", "recurrent"]

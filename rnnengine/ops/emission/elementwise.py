@@ -1,0 +1,151 @@
+"""Elementwise operators: one instruction each, broadcasting by strides of 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from rnnengine.errors import UnsupportedModelError
+from rnnengine.graph import Node
+from rnnengine.ops.recurrent.activations import Activation
+from rnnengine.ops.registry import Attrs, attach
+from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
+
+__all__ = ["UNARY", "emit_activation"]
+
+
+def _plain(name: str) -> Callable[[Attrs], Activation]:
+    return lambda attrs: Activation(name)
+
+
+UNARY: dict[str, Callable[[Attrs], Activation]] = {
+    "Neg": _plain("neg"),
+    "Abs": _plain("abs"),
+    "Sqrt": _plain("sqrt"),
+    "Exp": _plain("exponential"),
+    "Log": _plain("log"),
+    "Reciprocal": _plain("reciprocal"),
+    "Relu": _plain("relu"),
+    "LeakyRelu": lambda a: Activation("leaky_relu", a.get("alpha", 0.01)),
+    "ThresholdedRelu": lambda a: Activation("threshold", a.get("alpha", 1.0)),
+    "Elu": lambda a: Activation("elu", a.get("alpha", 1.0)),
+    "Celu": lambda a: Activation("celu", a.get("alpha", 1.0)),
+    "HardSigmoid": lambda a: Activation("hard_sigmoid", a.get("alpha", 0.2), a.get("beta", 0.5)),
+    "HardSwish": _plain("hard_silu"),
+    "Softplus": _plain("softplus"),
+    "Softsign": _plain("softsign"),
+    "Sigmoid": _plain("sigmoid"),
+    "Tanh": _plain("tanh"),
+    "Erf": _plain("erf"),
+    "Mish": _plain("mish"),
+    "Gelu": lambda a: Activation("gelu_tanh" if a.get("approximate") == "tanh" else "gelu"),
+}
+"""ONNX operators that are one function of one operand, as activations."""
+
+
+def emit_activation(out: Emitter, node: Node, x: View, y: View, act: Activation) -> None:
+    """Append y = act(x)."""
+    out.emit(
+        node, Opcode.UNARY, [x, y], [ACTIVATION_IDS[act.name]], [act.alpha, act.beta, act.gamma]
+    )
+
+
+def _names(node: Node) -> tuple[str, str]:
+    source, result = node.inputs[0], node.outputs[0]
+    assert source is not None and result is not None
+    return source, result
+
+
+def _emit_unary(out: Emitter, node: Node) -> None:
+    source, result = _names(node)
+    act = UNARY[node.op](node.attrs)
+    emit_activation(out, node, out.read(source), out.write(result), act)
+
+
+def _emit_selu(out: Emitter, node: Node) -> None:
+    standard = (1.67326319217681884765625, 1.05070102214813232421875)
+    given = (node.attrs.get("alpha", standard[0]), node.attrs.get("gamma", standard[1]))
+    if not np.allclose(given, standard, rtol=1e-6, atol=0):
+        raise UnsupportedModelError(
+            f"{node.name}: Selu with alpha, gamma = {given}; accepted: the defaults {standard}"
+        )
+    source, result = _names(node)
+    emit_activation(out, node, out.read(source), out.write(result), Activation("selu"))
+
+
+def _emit_binary(out: Emitter, node: Node) -> None:
+    """Fold any number of operands from the left (Min and Max take several)."""
+    result = node.outputs[0]
+    assert result is not None
+    shape = out.types[result].shape
+    views = [out.read(name).broadcast(shape) for name in node.inputs if name]
+    if len(views) == 1:
+        out.alias(result, views[0])
+        return
+    left = views[0]
+    for i, right in enumerate(views[1:], 2):
+        target = out.write(result) if i == len(views) else out.temporary(shape)
+        out.emit(node, Opcode.BINARY, [left, right, target], [BINARY_IDS[node.op]])
+        left = target
+
+
+def _emit_pow(out: Emitter, node: Node) -> None:
+    exponent = out.known(node.inputs[1])
+    source, result = _names(node)
+    power = float(exponent.reshape(-1)[0]) if exponent is not None and exponent.size == 1 else None
+    x = out.read(source)
+    shape = out.types[result].shape
+    if power == 2.0:
+        x = x.broadcast(shape)
+        out.emit(node, Opcode.BINARY, [x, x, out.write(result)], [BINARY_IDS["Mul"]])
+    elif power == 0.5:
+        emit_activation(out, node, x.broadcast(shape), out.write(result), Activation("sqrt"))
+    else:
+        raise UnsupportedModelError(
+            f"{node.name}: Pow by {power if power is not None else 'a computed exponent'}; "
+            "accepted: the constants 2 and 0.5"
+        )
+
+
+def _emit_clip(out: Emitter, node: Node) -> None:
+    """Clip to bounds, settled as attributes or computed; an absent bound is no bound."""
+    source, result = _names(node)
+    shape = out.types[result].shape
+    view = out.read(source)
+    bounds: list[tuple[str, View]] = []
+    for op, key, name in zip(
+        ("Max", "Min"), ("min", "max"), (*node.inputs[1:], None, None), strict=False
+    ):
+        if name is not None:
+            bounds.append((op, out.read(name)))
+        elif node.attrs.get(key) is not None:
+            number = np.full((), node.attrs[key], np.float32)
+            bounds.append((op, out.builder.constant(number)))
+    if not bounds:
+        out.alias(result, view)
+    for i, (op, bound) in enumerate(bounds, 1):
+        target = out.write(result) if i == len(bounds) else out.temporary(shape)
+        operands = [view, bound.broadcast(shape), target]
+        out.emit(node, Opcode.BINARY, operands, [BINARY_IDS[op]])
+        view = target
+
+
+def _emit_cast(out: Emitter, node: Node) -> None:
+    source, result = _names(node)
+    if out.types[source].dtype != out.types[result].dtype:
+        raise UnsupportedModelError(
+            f"{node.name}: Cast from {out.types[source].dtype} to {out.types[result].dtype} at run "
+            "time; only casts of constants and shapes are folded"
+        )
+    out.alias(result, out.read(source))
+
+
+for _name in UNARY:
+    attach(_name, _emit_unary)
+for _name in BINARY_IDS:
+    attach(_name, _emit_binary)
+attach("Selu", _emit_selu)
+attach("Pow", _emit_pow)
+attach("Clip", _emit_clip)
+attach("Cast", _emit_cast)

@@ -1,0 +1,131 @@
+"""Float64 evaluation of a graph: the definition that every compiled program is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rnnengine.errors import RNNEngineError, ShapeError
+from rnnengine.graph import Dim, Graph, Node, TensorType, Value, substitute, symbols_of
+from rnnengine.ops import registry
+from rnnengine.ops.recurrent import RUN, Activation
+from rnnengine.ops.registry import Array
+
+__all__ = ["bind_attrs", "bind_sizes", "evaluate"]
+
+Probe = Callable[[Activation, Array], None]
+
+
+def evaluate(
+    graph: Graph, feeds: Mapping[str, Any], *, probe: Probe | None = None
+) -> dict[str, Array]:
+    """Evaluate every output of a graph in float64.
+
+    Parameters
+    ----------
+    graph : Graph
+        As imported or after any pass.
+    feeds : mapping of str to array_like
+        One value for every graph input, of the declared shape. Floats are computed in float64,
+        integers and booleans in their declared type.
+    probe : callable(activation, array), optional
+        Sees the input of every gate activation of every recurrent node.
+
+    Returns
+    -------
+    dict of str to array
+
+    Raises
+    ------
+    ShapeError
+        Where a feed or a computed size contradicts the graph.
+    """
+    sizes = bind_sizes(graph, feeds)
+    values: dict[str, Array] = dict(graph.constants)
+    for value in graph.inputs:
+        values[value.name] = _computed(np.asarray(feeds[value.name]), value.type)
+    remaining = _last_uses(graph)
+    for node in graph.nodes:
+        operands = [values[n] if n is not None else None for n in node.inputs]
+        attrs = bind_attrs(node.attrs, sizes)
+        try:
+            if probe is not None and node.op in RUN:
+                results = RUN[node.op](attrs, operands, probe)
+            else:
+                results = registry.get(node.op).reference(attrs, operands)
+        except RNNEngineError as error:
+            error.args = (f"node {node.name!r} ({node.op}): {error}",)
+            raise
+        named = zip(node.outputs, results, strict=False)
+        values.update({name: result for name, result in named if name is not None})
+        for name in remaining.get(node.name, ()):
+            values.pop(name, None)
+    return {name: values[name] for name in graph.outputs}
+
+
+def _last_uses(graph: Graph) -> dict[str, list[str]]:
+    """Names that nothing needs after a node, so that long graphs do not hold every value."""
+    last: dict[str, Node] = {}
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name is not None and name not in graph.outputs:
+                last[name] = node
+    uses: dict[str, list[str]] = {}
+    for name, node in last.items():
+        uses.setdefault(node.name, []).append(name)
+    return uses
+
+
+def _computed(value: Array, declared: TensorType) -> Array:
+    if declared.dtype.kind == "f":
+        return value.astype(np.float64)
+    return value.astype(declared.dtype)
+
+
+def bind_sizes(graph: Graph, feeds: Mapping[str, Any]) -> dict[str, int]:
+    """Return the value of every symbol that the shapes of the feeds determine.
+
+    Raises
+    ------
+    ShapeError
+        Naming the input, its shape and the declared one.
+    """
+    sizes: dict[str, int] = {}
+    for value in graph.inputs:
+        if value.name not in feeds:
+            raise ShapeError(f"input {value.name!r} is missing; expected {value.type}")
+        _bind_input(value, np.shape(feeds[value.name]), sizes)
+    for value in graph.inputs:
+        expected = tuple(substitute(s, sizes) for s in value.type.shape)
+        if expected != np.shape(feeds[value.name]):
+            raise ShapeError(
+                f"input {value.name!r} has shape {np.shape(feeds[value.name])}; expected "
+                f"{value.type} with {sizes}"
+            )
+    return sizes
+
+
+def _bind_input(value: Value, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
+    if len(shape) != value.type.rank:
+        raise ShapeError(f"input {value.name!r} has shape {shape}; expected {value.type}")
+    for declared, got in zip(value.type.shape, shape, strict=True):
+        names = symbols_of(declared)
+        if len(names) == 1 and isinstance(declared, Dim):
+            (name,) = names
+            if declared.terms == ((((name, 1),), 1),):
+                sizes.setdefault(name, got)
+
+
+def bind_attrs(attrs: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Replace symbolic sizes in the attributes of a settled node by their values."""
+    return {key: _bound(value, sizes) for key, value in attrs.items()}
+
+
+def _bound(value: Any, sizes: Mapping[str, int]) -> Any:
+    if isinstance(value, Dim):
+        return substitute(value, sizes)
+    if isinstance(value, tuple) and any(isinstance(v, Dim) for v in value):
+        return tuple(_bound(v, sizes) for v in value)
+    return value

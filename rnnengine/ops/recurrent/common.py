@@ -1,0 +1,351 @@
+"""What the recurrent layers share: attributes, shape rule, lengths, directions, the time loop.
+
+Inputs by position, for every layer (D directions, G gates, P = hidden_size unless projected):
+
+====  =========  =============================================================
+0     x          [T, B, I]
+1     W          [D, G*H, I]
+2     R          [D, G*H, P]
+3     b_w        [D, G*H], optional
+4     b_r        [D, G*H], optional
+5     lengths    int32 [B], optional: steps of each row that count
+6     h0         [D, B, P], optional: zeros
+7     c0         [D, B, H], optional: zeros (LSTM)
+8     peephole   [D, 3*H] in the order i, f, o, optional (LSTM)
+9     proj       [D, P, H], optional: P = H without it (LSTM)
+====  =========  =============================================================
+
+Outputs: 0 y [T, D, B, P]; 1 h_n [D, B, P]; 2 c_n [D, B, H] (LSTM). Gate order: LSTM i, f, g, o;
+GRU r, z, n. Rows of y beyond a row's length are zero, the final state is the state after the last
+step that counts, and a row of length 0 hands its initial state on. A reverse direction runs from a
+row's last counting step to step 0; y[t] always belongs to x[t].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rnnengine.errors import ShapeError, UnsupportedModelError
+from rnnengine.graph import Size, TensorType
+from rnnengine.ops.recurrent.activations import Activation, apply
+from rnnengine.ops.registry import Array, Attrs, Known, NotAlongTime, TimeAxes, Types, Values
+from rnnengine.ops.sizes import element, present, require_dtype, unify
+
+__all__ = [
+    "DIRECTIONS",
+    "Gate",
+    "Probe",
+    "RecurrentAttrs",
+    "State",
+    "Step",
+    "clamp",
+    "float64",
+    "infer",
+    "run",
+    "stream",
+]
+
+DIRECTIONS: dict[str, tuple[bool, ...]] = {
+    "forward": (False,),
+    "reverse": (True,),
+    "bidirectional": (False, True),
+}
+"""For each direction word, whether each of its directions runs backwards."""
+
+Probe: TypeAlias = Callable[[Activation, Array], None]
+"""Called with every activation and the values it is about to see."""
+
+State: TypeAlias = tuple[Array, ...]
+"""h, and c for the LSTM; rows of the batch first."""
+
+Step: TypeAlias = Callable[[Array, State], State]
+"""(input part of the gates [rows, G*H], state before) -> state after."""
+
+_DEFAULTS: dict[str, tuple[Activation, ...]] = {
+    "LSTM": (Activation("sigmoid"), Activation("tanh"), Activation("tanh")),
+    "GRU": (Activation("sigmoid"), Activation("tanh")),
+    "RNN": (Activation("tanh"),),
+}
+
+
+@dataclass(frozen=True)
+class RecurrentAttrs:
+    """Attributes of a recurrent node.
+
+    Attributes
+    ----------
+    hidden_size : int
+    direction : str
+        A key of :data:`DIRECTIONS`.
+    activations : tuple of tuple of Activation
+        One tuple per direction: f, g, h of the LSTM; f, g of the GRU; f of the RNN.
+    clip : float or None
+        Bound on the input of every gate activation.
+    clip_before_h : bool
+        LSTM: the bound holds for the input of h() too.
+    cell_clip, proj_clip : float or None
+        LSTM: bound on the stored cell state, and on the projected output.
+    coupling : str or None
+        LSTM: ``'f=1-i'`` or ``'i=1-f'``.
+    reset_after : bool
+        GRU: the reset gate multiplies the recurrent product instead of the state.
+    """
+
+    hidden_size: int
+    direction: str = "forward"
+    activations: tuple[tuple[Activation, ...], ...] = ()
+    clip: float | None = None
+    clip_before_h: bool = False
+    cell_clip: float | None = None
+    proj_clip: float | None = None
+    coupling: str | None = None
+    reset_after: bool = False
+
+    @classmethod
+    def read(cls, op: str, attrs: Attrs) -> RecurrentAttrs:
+        """Build from a node's attributes, with the default activations of the layer."""
+        known = {f.name for f in fields(cls)}
+        extra = set(attrs) - known
+        if extra:
+            raise UnsupportedModelError(f"{op}: unknown attributes {sorted(extra)}")
+        read = cls(**attrs)
+        if read.direction not in DIRECTIONS:
+            raise UnsupportedModelError(
+                f"{op}: direction is {read.direction!r}; accepted: {', '.join(DIRECTIONS)}"
+            )
+        if read.coupling not in (None, "f=1-i", "i=1-f"):
+            raise UnsupportedModelError(
+                f"{op}: coupling is {read.coupling!r}; accepted: 'f=1-i', 'i=1-f', None"
+            )
+        count = len(DIRECTIONS[read.direction])
+        activations = read.activations or (_DEFAULTS[op],) * count
+        if len(activations) != count or any(len(a) != len(_DEFAULTS[op]) for a in activations):
+            raise UnsupportedModelError(
+                f"{op}: activations are {activations}; expected {len(_DEFAULTS[op])} for each of "
+                f"{count} directions"
+            )
+        return cls(**{**read.mapping(), "activations": activations})
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the attributes as a node carries them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def reversed_directions(self) -> tuple[bool, ...]:
+        """Whether each direction runs backwards."""
+        return DIRECTIONS[self.direction]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Applies gate activations in float64 and shows their inputs to a probe."""
+
+    clip: float | None
+    probe: Probe | None
+
+    def __call__(self, activation: Activation, value: Array) -> Array:
+        """Return act(clamp(value))."""
+        return self.unclipped(activation, clamp(value, self.clip))
+
+    def unclipped(self, activation: Activation, value: Array) -> Array:
+        """Return act(value)."""
+        if self.probe is not None:
+            self.probe(activation, value)
+        return apply(activation, value)
+
+
+def clamp(value: Array, bound: float | None) -> Array:
+    """Clamp to +-bound; NaN stays NaN."""
+    return value if bound is None else np.clip(value, -bound, bound)
+
+
+def float64(values: Values, position: int) -> Array | None:
+    """Input at a position in float64, None where it is omitted."""
+    value = element(values, position)
+    return None if value is None else np.asarray(value, np.float64)
+
+
+def infer(attrs: Attrs, types: Types, known: Known, *, op: str, gates: int) -> list[TensorType]:
+    """Check every operand against the table of the module and return the outputs' types."""
+    read = RecurrentAttrs.read(op, attrs)
+    size, directions = read.hidden_size, len(read.reversed_directions)
+    x, r = present(types, 0, "x"), present(types, 2, "R")
+    require_dtype(x.dtype, "f", f"{op}: x")
+    if x.rank != 3 or r.rank != 3:
+        raise ShapeError(f"{op}: x is {x}, R is {r}; expected rank 3")
+    steps, batch, inputs = x.shape
+    width: Size = size if element(types, 9) is None else r.shape[2]
+    expected: dict[int, tuple[str, tuple[Size, ...]]] = {
+        1: ("W", (directions, gates * size, inputs)),
+        2: ("R", (directions, gates * size, width)),
+        3: ("b_w", (directions, gates * size)),
+        4: ("b_r", (directions, gates * size)),
+        5: ("lengths", (batch,)),
+        6: ("h0", (directions, batch, width)),
+        7: ("c0", (directions, batch, size)),
+        8: ("peephole", (directions, 3 * size)),
+        9: ("proj", (directions, width, size)),
+    }
+    for position, (name, shape) in expected.items():
+        _check(element(types, position), f"{op}: {name}", shape, x.dtype, position == 5)
+    present(types, 1, "W")
+    if op != "LSTM" and any(element(types, i) is not None for i in (7, 8, 9)):
+        raise ShapeError(f"{op}: c0, peephole and proj belong to the LSTM")
+    out = [
+        TensorType(x.dtype, (steps, directions, batch, width)),
+        TensorType(x.dtype, (directions, batch, width)),
+        TensorType(x.dtype, (directions, batch, size)),
+    ]
+    return out if op == "LSTM" else out[:2]
+
+
+def _check(
+    found: TensorType | None,
+    what: str,
+    shape: tuple[Size, ...],
+    dtype: np.dtype[Any],
+    lengths: bool,
+) -> None:
+    if found is None:
+        return
+    wanted = np.dtype(np.int32) if lengths else dtype
+    if found.dtype != wanted or found.rank != len(shape):
+        raise ShapeError(f"{what} is {found}; expected {TensorType(wanted, shape)}")
+    for axis, (got, expected) in enumerate(zip(found.shape, shape, strict=True)):
+        unify(
+            got, expected, f"{what} is {found}, expected {TensorType(wanted, shape)}: axis {axis}"
+        )
+
+
+def row_lengths(lengths: Array | None, steps: int, batch: int) -> Array:
+    """Length of every row, checked to lie in 0..T."""
+    if lengths is None:
+        return np.full(batch, steps)
+    if np.any(lengths < 0) or np.any(lengths > steps):
+        raise ShapeError(f"lengths are {lengths}; expected 0..{steps}")
+    return np.asarray(lengths, np.int64)
+
+
+def _scan(
+    x: Array,
+    initial: State,
+    *,
+    lengths: Array | None,
+    attrs: RecurrentAttrs,
+    step: Callable[[int], Step],
+    project: Callable[[int, Array], Array],
+) -> list[Array]:
+    """Run every direction over time.
+
+    Parameters
+    ----------
+    x : array [T, B, I]
+    initial : tuple of arrays [D, B, *]
+        State before the first step: h first.
+    lengths : int array [B] or None
+    attrs : RecurrentAttrs
+    step : callable(direction) -> Step
+    project : callable(direction, x) -> array [T, B, G*H]
+        The part of the gates that does not depend on the state.
+
+    Returns
+    -------
+    list of arrays
+        y [T, D, B, P], then the final states.
+    """
+    steps, batch = x.shape[:2]
+    counts = row_lengths(lengths, steps, batch)
+    final = tuple(s.copy() for s in initial)
+    y = np.zeros((steps, len(initial[0]), batch, initial[0].shape[2]))
+    for d, backwards in enumerate(attrs.reversed_directions):
+        advance, inputs = step(d), project(d, x)
+        for k in range(int(counts.max(initial=0))):
+            rows = np.nonzero(k < counts)[0]
+            t = counts[rows] - 1 - k if backwards else np.full(len(rows), k)
+            state = advance(inputs[t, rows], tuple(s[d, rows] for s in final))
+            for whole, part in zip(final, state, strict=True):
+                whole[d, rows] = part
+            y[t, d, rows] = state[0]
+    return [y, *final]
+
+
+def _initial(given: Array | None, directions: int, batch: int, width: int) -> Array:
+    return np.zeros((directions, batch, width)) if given is None else given
+
+
+def run(
+    op: str,
+    attrs: Attrs,
+    values: Values,
+    probe: Probe | None,
+    make_step: Callable[[RecurrentAttrs, Values, int, Probe | None], Step],
+) -> list[Array]:
+    """Evaluate a layer in float64.
+
+    Parameters
+    ----------
+    op : str
+    attrs : mapping
+        As in :class:`RecurrentAttrs`.
+    values : sequence of arrays or None
+        As in the table of the module.
+    probe : callable(activation, array) or None
+        Sees the input of every gate activation.
+    make_step : callable(attrs, values, direction, probe) -> Step
+        Binds the weights of one direction.
+
+    Returns
+    -------
+    list of float64 arrays
+        The outputs of the table.
+    """
+    read = RecurrentAttrs.read(op, attrs)
+    x, w, r, b_w, h0, c0 = (float64(values, i) for i in (0, 1, 2, 3, 6, 7))
+    assert x is not None and w is not None and r is not None
+    weights, bias = w, b_w
+    directions, batch = len(read.reversed_directions), x.shape[1]
+    initial = [_initial(h0, directions, batch, r.shape[2])]
+    if op == "LSTM":
+        initial.append(_initial(c0, directions, batch, read.hidden_size))
+
+    def project(d: int, inputs: Array) -> Array:
+        return np.asarray(inputs @ weights[d].T + (0.0 if bias is None else bias[d]))
+
+    def bound(d: int) -> Step:
+        return make_step(read, values, d, probe)
+
+    with np.errstate(all="ignore"):
+        return _scan(
+            x,
+            tuple(initial),
+            lengths=element(values, 5),
+            attrs=read,
+            step=bound,
+            project=project,
+        )
+
+
+def stream(
+    attrs: Attrs, types: Types, known: Known, axes: TimeAxes, *, op: str
+) -> list[int | None]:
+    """Time along axis 0 of x runs on into y; along the batch axis it leaves rows independent."""
+    outputs = 3 if op == "LSTM" else 2
+    others = {i: a for i, a in enumerate(axes) if i and a is not None}
+    if not others and axes[0] is None:
+        return [None] * outputs
+    if axes[0] == 0 and not others:
+        direction = RecurrentAttrs.read(op, attrs).direction
+        if direction != "forward":
+            raise NotAlongTime(f"{op} is {direction}: it starts at the last step of the sequence")
+        return [0, *[None] * (outputs - 1)]
+    if axes[0] == 1:
+        for position, name, axis in ((5, "lengths", 0), (6, "h0", 1), (7, "c0", 1)):
+            if element(types, position) is not None and others.pop(position, None) != axis:
+                raise NotAlongTime(f"{op}: {name} has a row for each time step")
+        if not others:
+            return [2, *[1] * (outputs - 1)]
+    raise NotAlongTime(f"{op}: the time axis of x or of a weight is not the sequence or batch axis")

@@ -1,0 +1,138 @@
+"""One record per operator: shape rule, float64 reference, behaviour along time, emission."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rnnengine.errors import UnsupportedModelError
+from rnnengine.graph import Node, TensorType
+from rnnengine.program import Emitter, View
+
+__all__ = [
+    "Array",
+    "Attrs",
+    "Known",
+    "NotAlongTime",
+    "Op",
+    "Settled",
+    "TimeAxes",
+    "Types",
+    "Values",
+    "attach",
+    "get",
+    "names",
+    "register",
+]
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Attrs: TypeAlias = Mapping[str, Any]
+Types: TypeAlias = Sequence[TensorType | None]
+Known: TypeAlias = Sequence[Array | None]
+Values: TypeAlias = Sequence[Array | None]
+TimeAxes: TypeAlias = Sequence[int | None]
+
+
+class NotAlongTime(Exception):
+    """An operator mixes time steps in a way that a stream cannot follow; the text says how."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """An operator whose data-dependent integer operands have become attributes.
+
+    Attributes
+    ----------
+    op : str
+        Operator to use; most keep their own name.
+    inputs : int
+        How many leading inputs remain.
+    attrs : mapping
+        All attributes of the settled node.
+    """
+
+    op: str
+    inputs: int
+    attrs: Attrs
+
+
+@dataclass(frozen=True)
+class Op:
+    """Everything the engine knows about one operator.
+
+    Attributes
+    ----------
+    name : str
+        ONNX name, or the canonical name of a recurrent layer.
+    infer : callable(attrs, types, known) -> list of TensorType
+        Shape rule. ``types[i]`` is None for an omitted input; ``known[i]`` is the value of input i
+        where it is a constant (an object array of sizes where it is symbolic), else None.
+        Raises ShapeError or UnsupportedModelError.
+    reference : callable(attrs, values) -> list of arrays
+        The definition, in float64 for floating inputs; integers and booleans keep their dtype.
+        Layout and integer operators also accept object arrays of symbolic sizes.
+    stream : callable(attrs, types, known, axes) -> list of int | None
+        Given the time axis of each input (None: no time axis), the time axis of each output.
+        Raises NotAlongTime where outputs of one step would depend on other steps.
+    emit : callable(builder context, node) or None
+        Writes instructions; None for operators that only exist folded into constants.
+    value : callable(attrs, types, known) -> list of arrays or None
+        Outputs that follow from the types alone (Shape, Size); None where no output does.
+    settle : callable(attrs, types, known) -> Settled or None
+        The node with its data-dependent integer operands turned into attributes, None where they
+        are not known or nothing is to be done. ``infer``, ``reference`` and ``stream`` accept both
+        forms. See :mod:`rnnengine.passes.fold` for the settled form of each operator.
+    symbolic : bool
+        True where ``reference`` accepts object arrays of sizes.
+    place : callable(node, types, view) -> list of View or None
+        Given where the output must be, where each input would have to be so that no copy is needed.
+    """
+
+    name: str
+    infer: Callable[[Attrs, Types, Known], list[TensorType]]
+    reference: Callable[[Attrs, Values], list[Array]]
+    stream: Callable[[Attrs, Types, Known, TimeAxes], list[int | None]]
+    emit: Callable[[Emitter, Node], None] | None = None
+    value: Callable[[Attrs, Types, Known], list[Array] | None] | None = None
+    settle: Callable[[Attrs, Types, Known], Settled | None] | None = None
+    symbolic: bool = False
+    place: Callable[[Node, Mapping[str, TensorType], View], list[View | None]] | None = None
+
+
+_OPS: dict[str, Op] = {}
+
+
+def register(op: Op) -> Op:
+    """Add an operator record; names are unique."""
+    if op.name in _OPS:
+        raise ValueError(f"operator {op.name} is registered twice")
+    _OPS[op.name] = op
+    return op
+
+
+def attach(
+    name: str,
+    emit: Callable[[Emitter, Node], None],
+    place: Callable[[Node, Mapping[str, TensorType], View], list[View | None]] | None = None,
+) -> None:
+    """Complete an operator's record with its emission, kept in :mod:`rnnengine.ops.emission`."""
+    _OPS[name] = replace(_OPS[name], emit=emit, place=place)
+
+
+def get(name: str, where: str = "") -> Op:
+    """Return the record of an operator, or refuse it by name."""
+    try:
+        return _OPS[name]
+    except KeyError:
+        raise UnsupportedModelError(
+            f"{where or 'graph'}: operator {name!r} is not supported; "
+            f"supported: {', '.join(names())}"
+        ) from None
+
+
+def names() -> list[str]:
+    """Names of all operators, sorted."""
+    return sorted(_OPS)

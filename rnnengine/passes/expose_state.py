@@ -1,0 +1,97 @@
+"""Give recurrent nodes on the time axis explicit state inputs and outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnnengine.errors import UnsupportedModelError
+from rnnengine.graph import Graph, Node, State, TensorType, Value
+from rnnengine.ops.registry import Array
+from rnnengine.ops.types import describe
+from rnnengine.passes.timeline import Timeline
+
+__all__ = ["expose_state"]
+
+
+def expose_state(graph: Graph, timeline: Timeline) -> Graph:
+    """Return the graph with an input and an output for each state of its time line.
+
+    A state's initial value is the node's own: zeros, or a constant. Names are
+    ``<node name>.h`` and ``.c``.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Where an initial state is computed from an input, or a node has its own sequence lengths.
+    """
+    inputs, outputs = list(graph.inputs), list(graph.outputs)
+    states = list(graph.states)
+    nodes = list(graph.nodes)
+    constants = dict(graph.constants)
+    sources = graph.producers()
+    for position, node in enumerate(nodes):
+        if node not in timeline.recurrent:
+            continue
+        if len(node.inputs) > 5 and node.inputs[5] is not None:
+            raise UnsupportedModelError(
+                f"{describe(node)}: it has sequence lengths of its own; a stream takes the steps "
+                "that it is given"
+            )
+        operands = [*node.inputs, *[None] * 8][: max(8, len(node.inputs))]
+        results = [*node.outputs, None, None, None][:3]
+        for letter, operand, result in _carried(node):
+            shape = _state_type(node, timeline, letter)
+            initial = _initial(graph, node, operands[operand], sources)
+            name = f"{node.name}.{letter}"
+            back = results[result] or f"{name}.next"
+            if back in outputs:
+                back = f"{name}.next"
+                nodes.append(Node("Identity", back, (results[result],), (back,)))
+            results[result] = results[result] or back
+            operands[operand] = name
+            inputs.append(Value(name, shape))
+            outputs.append(back)
+            states.append(State(name, name, back, None, initial, implicit=True))
+        kept = results if node.op == "LSTM" else results[:2]
+        nodes[position] = replace(node, inputs=tuple(operands), outputs=tuple(kept))
+    return graph.with_(
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        nodes=tuple(nodes),
+        constants=constants,
+        states=tuple(states),
+    )
+
+
+def _carried(node: Node) -> list[tuple[str, int, int]]:
+    """(letter, operand position, result position) of each state of a node."""
+    carried = [("h", 6, 1)]
+    return [*carried, ("c", 7, 2)] if node.op == "LSTM" else carried
+
+
+def _state_type(node: Node, timeline: Timeline, letter: str) -> TensorType:
+    x_name, r_name = node.inputs[0], node.inputs[2]
+    assert x_name is not None and r_name is not None
+    x, r = timeline.types[x_name], timeline.types[r_name]
+    width = r.shape[2] if letter == "h" else node.attrs["hidden_size"]
+    return TensorType(np.dtype(np.float32), (r.shape[0], x.shape[1], width))
+
+
+def _initial(
+    graph: Graph, node: Node, name: str | None, sources: dict[str, Node]
+) -> Array | None:
+    """Initial value of a state; it must be constant, possibly expanded over the batch."""
+    if name is None:
+        return None
+    if name in graph.constants:
+        return np.asarray(graph.constants[name], np.float32)
+    source = sources.get(name)
+    if source is not None and source.op == "Expand" and source.inputs[0] in graph.constants:
+        array = np.asarray(graph.constants[source.inputs[0]], np.float32)
+        return array if array.ndim <= 3 else None
+    raise UnsupportedModelError(
+        f"{describe(node)}: its initial state {name!r} is computed from the model's inputs, so a "
+        "stream has nothing to start from; make it an input of the model, or run whole sequences"
+    )

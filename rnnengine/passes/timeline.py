@@ -1,0 +1,109 @@
+"""Which axis is time, and whether a graph can be followed step by step along it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from rnnengine.graph import Dim, Graph, Node, TensorType
+from rnnengine.ops import NotAlongTime, infer_types, registry
+from rnnengine.ops.registry import Array
+from rnnengine.ops.types import describe
+
+__all__ = ["Timeline", "find_timeline"]
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Where time runs in a graph.
+
+    Attributes
+    ----------
+    axes : mapping of str to int or None
+        Time axis of every value.
+    recurrent : tuple of Node
+        Recurrent nodes whose sequence axis is time.
+    obstacle : str or None
+        Why the graph cannot be followed step by step: the first node that mixes steps.
+    node : Node or None
+        The node that the obstacle names.
+    pointwise : bool
+        Whether everything but the recurrent nodes keeps time steps apart.
+    """
+
+    axes: Mapping[str, int | None]
+    recurrent: tuple[Node, ...]
+    obstacle: str | None = None
+    node: Node | None = None
+    pointwise: bool = True
+    types: Mapping[str, TensorType] = field(default_factory=dict)
+
+
+def find_timeline(graph: Graph) -> Timeline | None:
+    """Find the input axis that becomes the sequence axis of a recurrent node.
+
+    Every axis of every floating input is tried as time: a symbolic size on all inputs that have it,
+    a fixed size on its own input. The first that arrives at a recurrent node's sequence axis is
+    it, one without an obstacle before one with.
+
+    Returns
+    -------
+    Timeline or None
+        None where no input axis is a recurrent node's sequence axis.
+    """
+    types = infer_types(graph)
+    found = [
+        line
+        for start in _candidates(graph)
+        if (line := _follow(graph, types, start)).recurrent
+    ]
+    clear = [line for line in found if line.obstacle is None]
+    return (clear or found or [None])[0]
+
+
+def _candidates(graph: Graph) -> Iterator[dict[str, int]]:
+    seen: set[Dim] = set()
+    explicit = {state.input for state in graph.states}
+    for value in graph.inputs:
+        if value.type.dtype.kind != "f" or value.name in explicit:
+            continue
+        for axis, size in enumerate(value.type.shape):
+            if not isinstance(size, Dim):
+                yield {value.name: axis}
+            elif size not in seen:
+                seen.add(size)
+                yield {
+                    v.name: v.type.shape.index(size)
+                    for v in graph.inputs
+                    if v.type.shape.count(size) == 1
+                }
+
+
+def _known(graph: Graph, node: Node) -> list[Array | None]:
+    return [graph.constants.get(name) if name else None for name in node.inputs]
+
+
+def _follow(graph: Graph, types: Mapping[str, TensorType], start: Mapping[str, int]) -> Timeline:
+    axes: dict[str, int | None] = dict(start)
+    recurrent = []
+    obstacle: tuple[str, Node] | None = None
+    pointwise = True
+    for node in graph.nodes:
+        given = [axes.get(name) if name else None for name in node.inputs]
+        sequence = node.op in _RECURRENT and given[0] == 0
+        try:
+            kinds = [types[name] if name else None for name in node.inputs]
+            result = registry.get(node.op).stream(node.attrs, kinds, _known(graph, node), given)
+        except NotAlongTime as error:
+            obstacle = obstacle or (f"{describe(node)}: {error}", node)
+            pointwise = pointwise and sequence
+            result = [0 if sequence and i == 0 else None for i in range(len(node.outputs))]
+        if sequence:
+            recurrent.append(node)
+        for name, axis in zip(node.outputs, result, strict=False):
+            if name is not None:
+                axes[name] = axis
+    text, node_at = obstacle if obstacle else (None, None)
+    return Timeline(axes, tuple(recurrent), text, node_at, pointwise, types)

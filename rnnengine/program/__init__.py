@@ -1,0 +1,17 @@
+"""What operators emit: views of buffers and instructions, with no C behind them."""
+
+from rnnengine.program.builder import ProgramBuilder, ProgramTables
+from rnnengine.program.emitter import Emitter
+from rnnengine.program.opcodes import ACTIVATION_IDS, BINARY_IDS, Opcode
+from rnnengine.program.view import Buffer, View
+
+__all__ = [
+    "ACTIVATION_IDS",
+    "BINARY_IDS",
+    "Buffer",
+    "Emitter",
+    "Opcode",
+    "ProgramBuilder",
+    "ProgramTables",
+    "View",
+]

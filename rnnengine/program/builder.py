@@ -1,0 +1,195 @@
+"""The builder of a program: expressions, buffers, operands and instructions as flat tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rnnengine.errors import UnsupportedModelError
+from rnnengine.graph import Dim, Size, product
+from rnnengine.program.opcodes import Opcode
+from rnnengine.program.view import ARENA, CONSTANT, INPUT, OUTPUT, Buffer, View
+
+__all__ = ["Constant", "Instruction", "ProgramBuilder", "ProgramTables"]
+
+MAX_RANK = 8
+MAX_SYMBOLS = 8
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant buffer's content; ``packed`` ones are [D, G, U, K] matrices still to be packed."""
+
+    array: Array
+    packed: bool
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction over views; None stands for an absent operand."""
+
+    opcode: Opcode
+    operands: tuple[View | None, ...]
+    ints: tuple[int, ...]
+    floats: tuple[float, ...]
+    name: str
+
+
+@dataclass
+class ProgramTables:
+    """The flat form of a program that the C core reads."""
+
+    tables: dict[str, Array]
+    constants: list[Constant]
+    symbols: list[str]
+    n_inputs: int
+    n_outputs: int
+    n_slots: int
+
+
+@dataclass
+class ProgramBuilder:
+    """Collects a program; sizes may be polynomials in named symbols."""
+
+    symbols: list[str] = field(default_factory=list)
+    instructions: list[Instruction] = field(default_factory=list)
+    constants: list[Constant] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    _exprs: dict[Size, int] = field(default_factory=dict)
+    _counts: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(4), 0))
+
+    def expr(self, size: Size) -> int:
+        """Return the number of a size's expression, adding it when it is new."""
+        return self._exprs.setdefault(size, len(self._exprs))
+
+    def buffer(self, kind: int, size: Size, dtype: int = 0) -> Buffer:
+        """Make a new buffer of the given kind."""
+        made = Buffer(kind, self._counts[kind], dtype, size)
+        self._counts[kind] += 1
+        self.buffers.append(made)
+        return made
+
+    def input(self, shape: Sequence[Size], dtype: int) -> View:
+        """Make the next input, contiguous."""
+        return View.whole(self.buffer(INPUT, product(shape), dtype), shape)
+
+    def output(self, shape: Sequence[Size]) -> View:
+        """Make the next output, contiguous float32."""
+        return View.whole(self.buffer(OUTPUT, product(shape)), shape)
+
+    def arena(self, shape: Sequence[Size]) -> View:
+        """Make a float32 temporary, contiguous."""
+        return View.whole(self.buffer(ARENA, product(shape)), shape)
+
+    def constant(self, array: Array) -> View:
+        """Make a float32 or int32 constant."""
+        kind = 0 if array.dtype.kind == "f" else 1
+        array = np.require(array, np.float32 if kind == 0 else np.int32, ["C", "A"])
+        self.constants.append(Constant(array, packed=False))
+        return View.whole(self.buffer(CONSTANT, array.size, kind), array.shape)
+
+    def packed(self, array: Array) -> View:
+        """Make a constant of [D, G, U, K] matrices in packed form; the view is flat."""
+        self.constants.append(Constant(np.asarray(array, np.float32), packed=True))
+        size = packed_size(array.shape)
+        return View.whole(self.buffer(CONSTANT, size), (size,))
+
+    def emit(
+        self,
+        opcode: Opcode,
+        operands: Sequence[View | None],
+        ints: Sequence[int] = (),
+        floats: Sequence[float] = (),
+        name: str = "",
+    ) -> None:
+        """Append an instruction."""
+        self.instructions.append(
+            Instruction(opcode, tuple(operands), tuple(ints), tuple(floats), name)
+        )
+
+    def finish(self, slots: dict[Buffer, int]) -> ProgramTables:
+        """Flatten; ``slots`` gives each arena buffer its slot."""
+        operands: dict[View, int] = {}
+        refs, ints, floats, instrs = [], [], [], []
+        for step in self.instructions:
+            row = [int(step.opcode), len(refs), len(step.operands)]
+            for view in step.operands:
+                refs.append(-1 if view is None else operands.setdefault(view, len(operands)))
+            row += [len(ints), len(step.ints), len(floats), len(step.floats)]
+            ints.extend(step.ints)
+            floats.extend(step.floats)
+            instrs.append(row)
+        number = {buffer: i for i, buffer in enumerate(self.buffers)}
+        operand_rows = [self._operand_row(view, number) for view in operands]
+        buffer_rows = [
+            [b.kind, slots[b] if b.kind == ARENA else b.index, b.dtype, self.expr(b.size)]
+            for b in self.buffers
+        ]
+        terms, exprs = self._expression_rows()
+        tables = {
+            "operands": _table(operand_rows, 3 + 2 * MAX_RANK),
+            "buffers": _table(buffer_rows, 4),
+            "terms": _table(terms, 1 + MAX_SYMBOLS),
+            "exprs": _table(exprs, 2),
+            "instrs": _table(instrs, 7),
+            "refs": np.asarray(refs, np.int64),
+            "ints": np.asarray(ints, np.int64),
+            "floats": np.asarray(floats, np.float32),
+        }
+        return ProgramTables(
+            tables,
+            self.constants,
+            self.symbols,
+            self._counts[INPUT],
+            self._counts[OUTPUT],
+            max(slots.values(), default=-1) + 1,
+        )
+
+    def _operand_row(self, view: View, number: dict[Buffer, int]) -> list[int]:
+        if view.rank > MAX_RANK:
+            raise UnsupportedModelError(f"a tensor of rank {view.rank}; at most {MAX_RANK}")
+        pad = [0] * (MAX_RANK - view.rank)
+        dims = [self.expr(size) for size in view.shape]
+        strides = [self.expr(size) for size in view.strides]
+        return [
+            number[view.buffer],
+            self.expr(view.offset),
+            view.rank,
+            *dims,
+            *pad,
+            *strides,
+            *pad,
+        ]
+
+    def _expression_rows(self) -> tuple[list[list[int]], list[list[int]]]:
+        terms: list[list[int]] = []
+        exprs = []
+        for size in self._exprs:
+            monomials = size.terms if isinstance(size, Dim) else (((), int(size)),)
+            exprs.append([len(terms), len(monomials)])
+            for monomial, factor in monomials:
+                powers = [0] * MAX_SYMBOLS
+                for name, power in monomial:
+                    powers[self._symbol(name)] = power
+                terms.append([factor, *powers])
+        return terms, exprs
+
+    def _symbol(self, name: str) -> int:
+        if name not in self.symbols:
+            raise UnsupportedModelError(f"size {name!r} is not the size of any input axis")
+        return self.symbols.index(name)
+
+
+def packed_size(shape: Sequence[int]) -> int:
+    """Floats in the packed form of [D, G, U, K] matrices."""
+    directions, gates, units, k = shape
+    return directions * gates * (-(-units // 16) * 16) * k
+
+
+def _table(rows: list[list[int]], columns: int) -> Array:
+    return np.asarray(rows, np.int64).reshape(len(rows), columns)

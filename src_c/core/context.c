@@ -1,0 +1,290 @@
+/* Contexts: sizes resolved, operands verified against their buffers, the arena, and the run loop. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/checked.h"
+#include "core/fpenv.h"
+#include "core/program.h"
+
+int64_t rnne_view_count(const rnne_view *view)
+{
+    int64_t n = 1;
+    for (int64_t axis = 0; axis < view->rank; axis++) {
+        n *= view->dim[axis];
+    }
+    return n;
+}
+
+int rnne_view_packed(const rnne_view *view)
+{
+    int64_t step = 1;
+    for (int64_t axis = view->rank - 1; axis >= 0; axis--) {
+        if (view->dim[axis] != 1 && view->stride[axis] != step) {
+            return 0;
+        }
+        step *= view->dim[axis];
+    }
+    return 1;
+}
+
+int rnne_view_is(const rnne_context *ctx, const rnne_view *view, int64_t rank, rnne_dtype dtype)
+{
+    return view && view->rank == rank && rnne_dtype_of(ctx, view) == dtype &&
+           (rank == 0 || view->stride[rank - 1] == 1 || view->dim[rank - 1] <= 1);
+}
+
+rnne_status rnne_context_create(const rnne_program *p, rnne_context **out)
+{
+    *out = NULL;
+    rnne_context *ctx = calloc(1, sizeof *ctx);
+    if (!ctx) {
+        return RNNE_E_MEMORY;
+    }
+    ctx->program = p;
+    ctx->values = calloc((size_t)p->n_exprs + 1, sizeof *ctx->values);
+    ctx->views = calloc((size_t)p->n_operands + 1, sizeof *ctx->views);
+    ctx->base = calloc((size_t)p->n_buffers + 1, sizeof *ctx->base);
+    ctx->slot_at = calloc((size_t)p->n_slots + 1, sizeof *ctx->slot_at);
+    ctx->flush_at = calloc((size_t)p->n_inputs + 1, sizeof *ctx->flush_at);
+    if (!ctx->values || !ctx->views || !ctx->base || !ctx->slot_at || !ctx->flush_at) {
+        rnne_context_free(ctx);
+        return RNNE_E_MEMORY;
+    }
+    *out = ctx;
+    return RNNE_OK;
+}
+
+void rnne_context_free(rnne_context *ctx)
+{
+    if (ctx) {
+        free(ctx->values);
+        free(ctx->views);
+        free(ctx->base);
+        free(ctx->slot_at);
+        free(ctx->flush_at);
+        free(ctx->arena_raw);
+        free(ctx);
+    }
+}
+
+int64_t rnne_context_value(const rnne_context *ctx, int64_t expr)
+{
+    return ctx->values[expr];
+}
+
+int64_t rnne_context_cost(const rnne_context *ctx)
+{
+    return ctx->cost;
+}
+
+int64_t rnne_context_bytes(const rnne_context *ctx)
+{
+    return ctx->arena_capacity;
+}
+
+static rnne_status evaluate(rnne_context *ctx)
+{
+    const rnne_program *p = ctx->program;
+    for (int64_t i = 0; i < p->n_exprs; i++) {
+        int64_t total = 0;
+        for (int64_t t = 0; t < p->exprs[i].count; t++) {
+            const rnne_term *term = &p->terms[p->exprs[i].first + t];
+            int64_t value = term->factor;
+            for (int64_t s = 0; s < p->n_symbols; s++) {
+                for (int64_t k = 0; k < term->power[s]; k++) {
+                    if (__builtin_mul_overflow(value, ctx->symbols[s], &value)) {
+                        return RNNE_E_SIZE;
+                    }
+                }
+            }
+            if (__builtin_add_overflow(total, value, &total)) {
+                return RNNE_E_SIZE;
+            }
+        }
+        ctx->values[i] = total;
+    }
+    return RNNE_OK;
+}
+
+/* Resolve one operand and prove that all its elements lie inside its buffer. */
+static rnne_status resolve(rnne_context *ctx, const rnne_operand *o, rnne_view *view)
+{
+    const int64_t *values = ctx->values;
+    int64_t size = values[ctx->program->buffers[o->buffer].size];
+    int64_t low = values[o->offset], high = low, count = 1;
+    view->buffer = o->buffer;
+    view->offset = low;
+    view->rank = o->rank;
+    for (int64_t axis = 0; axis < o->rank; axis++) {
+        int64_t n = values[o->dim[axis]], step = values[o->stride[axis]];
+        view->dim[axis] = n;
+        view->stride[axis] = step;
+        if (n < 0 || __builtin_mul_overflow(count, n, &count)) {
+            return n < 0 ? RNNE_E_SHAPE : RNNE_E_SIZE;
+        }
+        if (n > 0 && rnne_add_product(step < 0 ? &low : &high, step, n - 1)) {
+            return RNNE_E_SIZE;
+        }
+    }
+    if (count > 0 && (low < 0 || high >= size)) {
+        return RNNE_E_BOUNDS;
+    }
+    return RNNE_OK;
+}
+
+/* Sizes of buffers in bytes: constants must be large enough, slots hold their largest tenant. */
+static rnne_status lay_out(rnne_context *ctx)
+{
+    const rnne_program *p = ctx->program;
+    int64_t at = 0;
+    memset(ctx->slot_at, 0, (size_t)p->n_slots * sizeof *ctx->slot_at);
+    for (int64_t i = 0; i < p->n_buffers; i++) {
+        const rnne_buffer *b = &p->buffers[i];
+        int64_t bytes;
+        if (ctx->values[b->size] < 0 || __builtin_mul_overflow(ctx->values[b->size], 4, &bytes) ||
+            bytes > INT64_MAX / 4) {
+            return RNNE_E_SIZE;
+        }
+        if (b->kind == RNNE_CONSTANT && p->constant_bytes[b->index] < bytes) {
+            return RNNE_E_BOUNDS;
+        }
+        if (b->kind == RNNE_ARENA && ctx->slot_at[b->index] < bytes) {
+            ctx->slot_at[b->index] = bytes;
+        }
+    }
+    for (int64_t i = 0; i < p->n_slots; i++) {
+        int64_t bytes = rnne_align(ctx->slot_at[i]);
+        ctx->slot_at[i] = at;
+        if (__builtin_add_overflow(at, bytes, &at)) {
+            return RNNE_E_SIZE;
+        }
+    }
+    for (int64_t i = 0; i < p->n_inputs; i++) {
+        ctx->flush_at[i] = at;
+        int64_t b = p->input_buffer[i];
+        if (b >= 0 && p->buffers[b].dtype == RNNE_F32 &&
+            __builtin_add_overflow(at, rnne_align(ctx->values[p->buffers[b].size] * 4), &at)) {
+            return RNNE_E_SIZE;
+        }
+    }
+    ctx->scratch_at = at;
+    return RNNE_OK;
+}
+
+static rnne_status bind_instrs(rnne_context *ctx, int64_t *fault)
+{
+    const rnne_program *p = ctx->program;
+    int64_t scratch = 0;
+    ctx->cost = 0;
+    for (int64_t i = 0; i < p->n_instrs; i++) {
+        const rnne_instr *in = &p->instrs[i];
+        int64_t need = 0, cost = 0;
+        *fault = i;
+        for (int64_t k = 0; k < in->operands.count; k++) {
+            int64_t ref = p->refs[in->operands.first + k];
+            rnne_status s = ref < 0 ? RNNE_OK : resolve(ctx, &p->operands[ref], &ctx->views[ref]);
+            if (s != RNNE_OK) {
+                return s;
+            }
+        }
+        rnne_status s = rnne_op_find(in->opcode)->bind(ctx, in, &need, &cost);
+        if (s != RNNE_OK) {
+            return s;
+        }
+        scratch = need > scratch ? need : scratch;
+        ctx->cost += cost;
+    }
+    *fault = -1;
+    if (__builtin_add_overflow(ctx->scratch_at, rnne_align(scratch), &ctx->arena_bytes)) {
+        return RNNE_E_SIZE;
+    }
+    return RNNE_OK;
+}
+
+/* Grow the arena when needed; growing by half again keeps changing lengths from allocating often. */
+static rnne_status reserve(rnne_context *ctx)
+{
+    if (ctx->arena_bytes > ctx->arena_capacity) {
+        int64_t capacity = ctx->arena_bytes;
+        if (ctx->arena_capacity > 0 && capacity < ctx->arena_capacity + ctx->arena_capacity / 2) {
+            capacity = ctx->arena_capacity + ctx->arena_capacity / 2;
+        }
+        free(ctx->arena_raw);
+        ctx->arena = NULL;
+        ctx->arena_capacity = 0;
+        ctx->arena_raw = malloc((size_t)capacity + 64);
+        if (!ctx->arena_raw) {
+            return RNNE_E_MEMORY;
+        }
+        ctx->arena = ctx->arena_raw + (64 - (uintptr_t)ctx->arena_raw % 64) % 64;
+        ctx->arena_capacity = capacity;
+    }
+    for (int64_t i = 0; i < ctx->program->n_buffers; i++) {
+        const rnne_buffer *b = &ctx->program->buffers[i];
+        if (b->kind == RNNE_ARENA) {
+            ctx->base[i] = ctx->arena + ctx->slot_at[b->index];
+        } else if (b->kind == RNNE_CONSTANT) {
+            ctx->base[i] = (void *)(uintptr_t)ctx->program->constants[b->index];
+        }
+    }
+    return RNNE_OK;
+}
+
+rnne_status rnne_context_bind(rnne_context *ctx, const int64_t *symbols, int64_t *fault)
+{
+    const size_t bytes = (size_t)ctx->program->n_symbols * sizeof *symbols;
+    *fault = -1;
+    if (ctx->bound && memcmp(ctx->symbols, symbols, bytes) == 0) {
+        return RNNE_OK;
+    }
+    ctx->bound = 0;
+    memcpy(ctx->symbols, symbols, bytes);
+    for (int64_t i = 0; i < ctx->program->n_symbols; i++) {
+        if (symbols[i] < 0) {
+            return RNNE_E_SHAPE;
+        }
+    }
+    rnne_status s = evaluate(ctx);
+    s = s == RNNE_OK ? lay_out(ctx) : s;
+    s = s == RNNE_OK ? bind_instrs(ctx, fault) : s;
+    s = s == RNNE_OK ? reserve(ctx) : s;
+    ctx->bound = s == RNNE_OK;
+    return s;
+}
+
+/* Subnormal inputs become 0 where they enter: a cleaned copy stands in for such an array. */
+static const void *clean(rnne_context *ctx, int64_t input, int64_t buffer, const void *data)
+{
+    const rnne_kernels *k = ctx->program->kernels;
+    size_t n = (size_t)ctx->values[ctx->program->buffers[buffer].size];
+    if (ctx->program->buffers[buffer].dtype != RNNE_F32 || !k->has_subnormal(data, n)) {
+        return data;
+    }
+    float *copy = (float *)(ctx->arena + ctx->flush_at[input]);
+    k->flush_subnormal(data, copy, n);
+    return copy;
+}
+
+rnne_status rnne_context_run(rnne_context *ctx, const void *const *inputs, void *const *outputs,
+                             int64_t *fault)
+{
+    const rnne_program *p = ctx->program;
+    rnne_status status = RNNE_OK;
+    rnne_fpenv env = rnne_fpenv_enter();
+    *fault = -1;
+    for (int64_t i = 0; i < p->n_buffers; i++) {
+        const rnne_buffer *b = &p->buffers[i];
+        if (b->kind == RNNE_INPUT) {
+            ctx->base[i] = (void *)(uintptr_t)clean(ctx, b->index, i, inputs[b->index]);
+        } else if (b->kind == RNNE_OUTPUT) {
+            ctx->base[i] = outputs[b->index];
+        }
+    }
+    for (int64_t i = 0; i < p->n_instrs && status == RNNE_OK; i++) {
+        const rnne_instr *in = &p->instrs[i];
+        *fault = i;
+        status = rnne_op_find(in->opcode)->run(ctx, in, ctx->arena + ctx->scratch_at);
+    }
+    rnne_fpenv_leave(env);
+    return status;
+}

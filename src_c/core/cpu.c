@@ -1,0 +1,89 @@
+/* CPU feature detection: CPUID says what the instructions are, XGETBV what the operating system
+ * saves; a feature counts only when both agree. */
+#include "core/cpu.h"
+
+#include "rnnengine.h"
+
+#if defined(__AVX__)
+#error "core/ must be compiled at the baseline, or detection itself could use what it looks for"
+#endif
+
+static const char *const names[] = {"avx2",     "fma",      "avx512f", "avx512bw",
+                                    "avx512dq", "avx512vl", "neon"};
+
+const char *rnne_cpu_feature_name(int i)
+{
+    return i >= 0 && i < (int)(sizeof names / sizeof names[0]) ? names[i] : NULL;
+}
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+static uint64_t enabled_state(void)
+{
+    uint32_t low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return ((uint64_t)high << 32) | low;
+}
+
+static uint32_t detect(void)
+{
+    uint32_t a, b, c, d, found = 0;
+    if (!__get_cpuid(1, &a, &b, &c, &d)) {
+        return 0;
+    }
+    int os_saves = (int)(c >> 27) & 1;
+    if (!os_saves) {
+        return 0;
+    }
+    uint64_t state = enabled_state();
+    int ymm = (state & 0x06) == 0x06;   /* XMM and upper YMM halves */
+    int zmm = (state & 0xe6) == 0xe6;   /* and opmask, upper ZMM halves, ZMM16-31 */
+    if (ymm && ((c >> 12) & 1)) {
+        found |= RNNE_CPU_FMA;
+    }
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        return found;
+    }
+    if (ymm && ((b >> 5) & 1)) {
+        found |= RNNE_CPU_AVX2;
+    }
+    if (zmm) {
+        found |= ((b >> 16) & 1) ? RNNE_CPU_AVX512F : 0;
+        found |= ((b >> 17) & 1) ? RNNE_CPU_AVX512DQ : 0;
+        found |= ((b >> 30) & 1) ? RNNE_CPU_AVX512BW : 0;
+        found |= ((b >> 31) & 1) ? RNNE_CPU_AVX512VL : 0;
+    }
+    return found;
+}
+
+#elif defined(__aarch64__)
+
+#if defined(__linux__)
+#include <sys/auxv.h>
+#define HWCAP_BIT_ASIMD (1ul << 1)
+static uint32_t detect(void)
+{
+    return (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMD) ? RNNE_CPU_NEON : 0;
+}
+#else
+static uint32_t detect(void)
+{
+    return RNNE_CPU_NEON; /* part of the base architecture */
+}
+#endif
+
+#else
+
+static uint32_t detect(void)
+{
+    return 0;
+}
+
+#endif
+
+uint32_t rnne_cpu_features(void)
+{
+    return detect();
+}

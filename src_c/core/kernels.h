@@ -1,0 +1,122 @@
+/** The contract of every kernel. A kernel is void, allocates nothing and cannot fail; all sizes and
+ * pointers were verified when the program was bound. Matrices are packed in panels of 16 units,
+ * [panel][k][gate][16], zero where a panel has more lanes than units. Every output is one chain of
+ * fused multiply-adds over ascending k, so no choice made here changes a bit. */
+#ifndef RNNE_KERNELS_H
+#define RNNE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RNNE_PANEL 16
+
+/** An activation and its parameters; see activation.h for what they mean. */
+typedef struct rnne_act {
+    int32_t id;
+    float alpha, beta, gamma;
+} rnne_act;
+
+/** A packed matrix: y[g][u] = bias[g][u] + sum_k w[g][u][k] * x[k]. */
+typedef struct rnne_matrix {
+    const float *w;    /* [panels][k][gates][16] */
+    const float *bias; /* [panels][gates][16] */
+    size_t panels, gates, k;
+} rnne_matrix;
+
+typedef enum rnne_coupling {
+    RNNE_UNCOUPLED = 0,
+    RNNE_FORGET_FROM_INPUT = 1, /* f = 1 - i */
+    RNNE_INPUT_FROM_FORGET = 2, /* i = 1 - f */
+} rnne_coupling;
+
+/** One direction of a recurrent layer. Gate order: LSTM i, f, g, o; GRU r, z, n. */
+typedef struct rnne_cell {
+    rnne_matrix x;         /* input projection, all gates */
+    const float *r;        /* recurrent weights, packed like x; GRU reset-before: r and z only */
+    const float *r_n;      /* GRU reset-before: candidate's recurrent weights, one gate */
+    const float *b_rn;     /* GRU reset-after: [panels][16], bias inside the reset product */
+    const float *peephole; /* LSTM: [panels][3][16] for i, f, o; NULL without */
+    size_t panels;         /* of hidden units */
+    size_t k;              /* recurrent width: hidden_size, or the projection's */
+    rnne_act act[3];       /* LSTM f, g, h; GRU f, g; RNN f */
+    float clip;            /* pre-activations are clamped to +-clip; infinity without */
+    float cell_clip;       /* LSTM: stored c is clamped; infinity without */
+    float h_clip;          /* LSTM: c is clamped before h(); infinity without */
+    int32_t coupling;
+} rnne_cell;
+
+/** Operands of one time step for a block of rows. State rows are padded to whole panels. */
+typedef struct rnne_step {
+    const float *x;       /* one row: its input, projected in the step; NULL: use xp */
+    const float *xp;      /* [panel][row][gate][16]: bias + input part, row 0 of this step */
+    size_t xp_panel;      /* floats from one panel of xp to the next */
+    const float *h;       /* [rows][h_stride] recurrent input */
+    size_t h_stride;
+    float *h_next;        /* [rows][next_stride]; overlaps no input */
+    size_t next_stride;
+    float *c;             /* LSTM: [rows][next_stride], updated in place */
+    float *z, *rh;        /* GRU reset-before: [rows][next_stride] between its two phases */
+    size_t rows;
+    size_t panel_begin, panel_end;
+} rnne_step;
+
+typedef void rnne_step_fn(const rnne_cell *cell, const rnne_step *step);
+
+/** Indices into rnne_kernels.steps; the odd entries honour every option of rnne_cell, the even ones
+ * are the default cell (sigmoid and tanh, no clip, no peephole, no coupling). */
+typedef enum rnne_step_kind {
+    RNNE_STEP_LSTM = 0,
+    RNNE_STEP_GRU_AFTER = 2,
+    RNNE_STEP_GRU_BEFORE_GATES = 4,
+    RNNE_STEP_GRU_BEFORE_CANDIDATE = 6,
+    RNNE_STEP_RNN = 8,
+    RNNE_STEP_COUNT = 10,
+} rnne_step_kind;
+
+typedef enum rnne_binary_op {
+    RNNE_ADD = 0,
+    RNNE_SUB = 1,
+    RNNE_MUL = 2,
+    RNNE_DIV = 3,
+    RNNE_MIN = 4, /* a < b ? a : b, NaN where either is NaN */
+    RNNE_MAX = 5, /* a > b ? a : b, NaN where either is NaN */
+    RNNE_BINARY_COUNT = 6,
+} rnne_binary_op;
+
+struct rnne_kernels {
+    const char *name;
+    uint32_t needs; /* feature bits */
+
+    /** out[panel*panel_stride + row*gates*16 + gate*16 + lane] for panels [begin, end). */
+    void (*project)(const rnne_matrix *m, size_t begin, size_t end, const float *const *rows,
+                    size_t n_rows, float *out, size_t panel_stride);
+    /** One-gate matrix to n outputs a row, activation applied; out rows overlap no input. */
+    void (*linear)(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n_rows,
+                   size_t n, const rnne_act *act);
+    rnne_step_fn *steps[RNNE_STEP_COUNT];
+    /** y[i] = act(x[i]); x and y are equal or do not overlap. */
+    void (*unary)(int32_t id, float alpha, float beta, float gamma, const float *x, float *y,
+                  size_t n);
+    /** y[i] = a[i*sa] op b[i*sb]; y may equal a or b where its stride is 1. */
+    void (*binary)(int32_t op, const float *a, ptrdiff_t sa, const float *b, ptrdiff_t sb, float *y,
+                   size_t n);
+    /** Softmax (or its logarithm) of n values: 16 sums in index order, then one fixed tree. */
+    void (*softmax)(const float *x, float *y, size_t n, int logarithm);
+    /** 1 when any of n values is a non-zero subnormal. */
+    int (*has_subnormal)(const float *x, size_t n);
+    /** y = x with subnormals replaced by +0; zeros keep their sign. */
+    void (*flush_subnormal)(const float *x, float *y, size_t n);
+    /** y = clamp(x, -limit, limit), NaN kept. */
+    void (*clamp)(const float *x, float *y, size_t n, float limit);
+    /** y = x with |x| < 2^-64 replaced by +0: what a stored state may hold. */
+    void (*settle)(const float *x, float *y, size_t n);
+    float (*read_floats)(const float *data, size_t n, size_t repeat);
+    size_t (*fma_chain)(size_t repeat, float *sink);
+};
+
+extern const struct rnne_kernels rnne_kernels_scalar;
+extern const struct rnne_kernels rnne_kernels_avx2;
+extern const struct rnne_kernels rnne_kernels_avx512;
+extern const struct rnne_kernels rnne_kernels_neon;
+
+#endif

@@ -1,0 +1,169 @@
+/* Elementwise instructions: unary, binary with broadcasting (stride 0), copy, softmax.
+ *
+ * Sizes of all operands of an instruction are equal; broadcasting is a stride of 0. The compiler
+ * gives the output rows that are contiguous along the last axis where a kernel needs that.
+ */
+#include <string.h>
+
+#include "core/loop.h"
+
+static int64_t nanoseconds(int64_t elements, int64_t each_hundredth)
+{
+    return elements < INT32_MAX ? elements * each_hundredth / 100 + 5 : INT32_MAX;
+}
+
+static rnne_status bind_pair(const rnne_context *ctx, const rnne_instr *in, int64_t each,
+                             int64_t *cost)
+{
+    const int last = (int)in->operands.count - 1;
+    const rnne_view *y = rnne_view_of(ctx, in, last);
+    for (int i = 0; i < last; i++) {
+        const rnne_view *x = rnne_view_of(ctx, in, i);
+        if (!rnne_same_shape(x, y) || rnne_dtype_of(ctx, x) != rnne_dtype_of(ctx, y)) {
+            return RNNE_E_SHAPE;
+        }
+    }
+    *cost = y ? nanoseconds(rnne_view_count(y), each) : 0;
+    return y ? RNNE_OK : RNNE_E_SHAPE;
+}
+
+static int is_f32(const rnne_context *ctx, const rnne_instr *in)
+{
+    return rnne_dtype_of(ctx, rnne_view_of(ctx, in, 0)) == RNNE_F32;
+}
+
+/* ---- y = f(x): operands x, y; ints: activation id; floats: alpha, beta, gamma ----------------- */
+
+static rnne_status unary_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
+                              int64_t *cost)
+{
+    rnne_status s = bind_pair(ctx, in, 80, cost);
+    *scratch = 0;
+    return s == RNNE_OK && !is_f32(ctx, in) ? RNNE_E_SHAPE : s;
+}
+
+static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
+    const float *x = rnne_f32(ctx, views[0]);
+    float *y = rnne_f32(ctx, views[1]);
+    const int32_t id = (int32_t)rnne_int(ctx, in, 0);
+    const float a = rnne_float(ctx, in, 0), b = rnne_float(ctx, in, 1), c = rnne_float(ctx, in, 2);
+    const rnne_kernels *k = ctx->program->kernels;
+    rnne_loop loop;
+    (void)scratch;
+    for (int more = rnne_loop_start(&loop, views, 2, 0); more; more = rnne_loop_next(&loop)) {
+        const float *from = x + loop.offset[0];
+        float *to = y + loop.offset[1];
+        if (loop.inner_stride[0] == 1 && loop.inner_stride[1] == 1) {
+            k->unary(id, a, b, c, from, to, (size_t)loop.inner);
+            continue;
+        }
+        for (int64_t i = 0; i < loop.inner; i++) {
+            k->unary(id, a, b, c, from + i * loop.inner_stride[0], to + i * loop.inner_stride[1], 1);
+        }
+    }
+    return RNNE_OK;
+}
+
+/* ---- y = a op b: operands a, b, y; ints: operation ------------------------------------------- */
+
+static rnne_status binary_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
+                               int64_t *cost)
+{
+    rnne_status s = bind_pair(ctx, in, 10, cost);
+    *scratch = 0;
+    int64_t op = rnne_int(ctx, in, 0);
+    return s == RNNE_OK && (!is_f32(ctx, in) || op < 0 || op >= RNNE_BINARY_COUNT) ? RNNE_E_SHAPE
+                                                                                    : s;
+}
+
+static rnne_status binary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1),
+                                rnne_view_of(ctx, in, 2)};
+    const float *a = rnne_f32(ctx, views[0]), *b = rnne_f32(ctx, views[1]);
+    float *y = rnne_f32(ctx, views[2]);
+    const int32_t op = (int32_t)rnne_int(ctx, in, 0);
+    const rnne_kernels *k = ctx->program->kernels;
+    rnne_loop loop;
+    (void)scratch;
+    for (int more = rnne_loop_start(&loop, views, 3, 0); more; more = rnne_loop_next(&loop)) {
+        const float *left = a + loop.offset[0], *right = b + loop.offset[1];
+        float *to = y + loop.offset[2];
+        if (loop.inner_stride[2] == 1) {
+            k->binary(op, left, loop.inner_stride[0], right, loop.inner_stride[1], to,
+                      (size_t)loop.inner);
+            continue;
+        }
+        for (int64_t i = 0; i < loop.inner; i++) {
+            k->binary(op, left + i * loop.inner_stride[0], 1, right + i * loop.inner_stride[1], 1,
+                      to + i * loop.inner_stride[2], 1);
+        }
+    }
+    return RNNE_OK;
+}
+
+/* ---- y = x: operands x, y, any element type --------------------------------------------------- */
+
+static rnne_status copy_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
+                             int64_t *cost)
+{
+    *scratch = 0;
+    return bind_pair(ctx, in, 20, cost);
+}
+
+static rnne_status copy_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
+    const int32_t *x = (const int32_t *)ctx->base[views[0]->buffer] + views[0]->offset;
+    int32_t *y = (int32_t *)ctx->base[views[1]->buffer] + views[1]->offset;
+    rnne_loop loop;
+    (void)scratch;
+    for (int more = rnne_loop_start(&loop, views, 2, 0); more; more = rnne_loop_next(&loop)) {
+        const int32_t *from = x + loop.offset[0];
+        int32_t *to = y + loop.offset[1];
+        if (loop.inner_stride[0] == 1 && loop.inner_stride[1] == 1) {
+            memmove(to, from, (size_t)loop.inner * sizeof *to);
+            continue;
+        }
+        for (int64_t i = 0; i < loop.inner; i++) {
+            to[i * loop.inner_stride[1]] = from[i * loop.inner_stride[0]];
+        }
+    }
+    return RNNE_OK;
+}
+
+/* ---- softmax along the last axis: operands x, y; ints: 1 for its logarithm --------------------- */
+
+static rnne_status softmax_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
+                                int64_t *cost)
+{
+    const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 1);
+    rnne_status s = bind_pair(ctx, in, 150, cost);
+    *scratch = 0;
+    return s == RNNE_OK && !(y->rank >= 1 && rnne_view_is(ctx, x, y->rank, RNNE_F32) &&
+                             rnne_view_is(ctx, y, y->rank, RNNE_F32))
+               ? RNNE_E_SHAPE
+               : s;
+}
+
+static rnne_status softmax_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
+    const float *x = rnne_f32(ctx, views[0]);
+    float *y = rnne_f32(ctx, views[1]);
+    const int logarithm = (int)rnne_int(ctx, in, 0);
+    rnne_loop loop;
+    (void)scratch;
+    for (int more = rnne_loop_start(&loop, views, 2, 1); more; more = rnne_loop_next(&loop)) {
+        ctx->program->kernels->softmax(x + loop.offset[0], y + loop.offset[1], (size_t)loop.inner,
+                                       logarithm);
+    }
+    return RNNE_OK;
+}
+
+const rnne_op rnne_op_unary = {"unary", 2, 1, 3, unary_bind, unary_run};
+const rnne_op rnne_op_binary = {"binary", 3, 1, 0, binary_bind, binary_run};
+const rnne_op rnne_op_copy = {"copy", 2, 0, 0, copy_bind, copy_run};
+const rnne_op rnne_op_softmax = {"softmax", 2, 1, 0, softmax_bind, softmax_run};

@@ -1,0 +1,131 @@
+/** A program in memory, the context of one execution, and the table of operations.
+ *
+ * Sizes are polynomials in the program's symbols (run-time integers such as batch and time); they
+ * are evaluated once per new set of sizes. A buffer is memory: a constant, an input, an output, a
+ * slot of the arena. An operand is a strided view of a buffer. An instruction is an opcode with
+ * operands, integers and floats, whose meaning the operation's own file states.
+ */
+#ifndef RNNE_PROGRAM_H
+#define RNNE_PROGRAM_H
+
+#include "core/kernels.h"
+#include "rnnengine.h"
+
+typedef enum rnne_buffer_kind {
+    RNNE_CONSTANT = 0, /* index: constant number */
+    RNNE_INPUT = 1,    /* index: input number */
+    RNNE_OUTPUT = 2,   /* index: output number */
+    RNNE_ARENA = 3,    /* index: slot; buffers whose lives do not overlap share a slot */
+} rnne_buffer_kind;
+
+typedef enum rnne_dtype { RNNE_F32 = 0, RNNE_I32 = 1 } rnne_dtype;
+
+typedef struct rnne_term {
+    int64_t factor;
+    int64_t power[RNNE_MAX_SYMBOLS];
+} rnne_term;
+
+typedef struct rnne_span {
+    int64_t first, count;
+} rnne_span;
+
+typedef struct rnne_buffer {
+    int64_t kind, index, dtype, size; /* size: expression, in elements */
+} rnne_buffer;
+
+typedef struct rnne_operand {
+    int64_t buffer, offset, rank; /* offset: expression, in elements */
+    int64_t dim[RNNE_MAX_RANK], stride[RNNE_MAX_RANK]; /* expressions */
+} rnne_operand;
+
+typedef struct rnne_instr {
+    int64_t opcode;
+    rnne_span operands, ints, floats;
+} rnne_instr;
+
+struct rnne_program {
+    const rnne_kernels *kernels;
+    int64_t n_symbols, n_terms, n_exprs, n_buffers, n_operands, n_instrs, n_refs, n_ints, n_floats;
+    int64_t n_constants, n_inputs, n_outputs, n_slots;
+    rnne_term *terms;
+    rnne_span *exprs;
+    rnne_buffer *buffers;
+    rnne_operand *operands;
+    rnne_instr *instrs;
+    int64_t *refs, *ints;
+    float *floats;
+    const void **constants;
+    int64_t *constant_bytes;
+    int64_t *input_buffer; /* buffer of input i, or -1 where nothing reads it */
+};
+
+/** A resolved operand: where it lies and how it is laid out, in elements. */
+typedef struct rnne_view {
+    int64_t buffer, offset, rank;
+    int64_t dim[RNNE_MAX_RANK], stride[RNNE_MAX_RANK];
+} rnne_view;
+
+struct rnne_context {
+    const rnne_program *program;
+    int64_t symbols[RNNE_MAX_SYMBOLS];
+    int bound;
+    int64_t *values;   /* of expressions */
+    rnne_view *views;  /* of operands */
+    void **base;       /* of buffers */
+    int64_t *slot_at;  /* byte offset of arena slots */
+    int64_t *flush_at; /* byte offset of the cleaned copy of input i */
+    char *arena, *arena_raw;
+    int64_t arena_bytes, arena_capacity, scratch_at, cost;
+};
+
+/** One operation. All functions see operands through rnne_view_of; absent operands are NULL. */
+typedef struct rnne_op {
+    const char *name;
+    int64_t operands, ints, floats; /* exact counts; -1: any */
+    /** Check sizes at bind time; fill the scratch bytes and the cost in nanoseconds. */
+    rnne_status (*bind)(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
+                        int64_t *cost);
+    rnne_status (*run)(const rnne_context *ctx, const rnne_instr *in, void *scratch);
+} rnne_op;
+
+/** NULL for an unknown opcode. */
+const rnne_op *rnne_op_find(int64_t opcode);
+
+extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_unary, rnne_op_binary,
+    rnne_op_copy, rnne_op_softmax;
+
+/** View number i of an instruction, NULL when absent. */
+static inline const rnne_view *rnne_view_of(const rnne_context *ctx, const rnne_instr *in, int i)
+{
+    int64_t ref = ctx->program->refs[in->operands.first + i];
+    return ref < 0 ? NULL : &ctx->views[ref];
+}
+
+static inline float *rnne_f32(const rnne_context *ctx, const rnne_view *view)
+{
+    return view ? (float *)ctx->base[view->buffer] + view->offset : NULL;
+}
+
+static inline int64_t rnne_int(const rnne_context *ctx, const rnne_instr *in, int i)
+{
+    return ctx->program->ints[in->ints.first + i];
+}
+
+static inline float rnne_float(const rnne_context *ctx, const rnne_instr *in, int i)
+{
+    return ctx->program->floats[in->floats.first + i];
+}
+
+static inline rnne_dtype rnne_dtype_of(const rnne_context *ctx, const rnne_view *view)
+{
+    return (rnne_dtype)ctx->program->buffers[view->buffer].dtype;
+}
+
+/** 1 when the view has the given rank and type, and unit stride along its last axis. */
+int rnne_view_is(const rnne_context *ctx, const rnne_view *view, int64_t rank, rnne_dtype dtype);
+/** Number of elements of a view. */
+int64_t rnne_view_count(const rnne_view *view);
+/** 1 when the elements lie one after the other in row-major order. */
+int rnne_view_packed(const rnne_view *view);
+
+#endif

@@ -1,0 +1,162 @@
+/* The recurrent instruction at bind time: sizes, checks, working memory, cells. */
+#include <math.h>
+
+#include "core/activation.h"
+#include "core/checked.h"
+#include "core/recurrent.h"
+
+/* Input rows are projected in chunks of about this many bytes, which stay in the private cache. */
+#define CHUNK_BYTES (192 * 1024)
+#define CHUNK_MIN_ROWS 8
+
+static int64_t panels_of(int64_t units)
+{
+    return (units + RNNE_PANEL - 1) / RNNE_PANEL;
+}
+
+static int packed_is(const rnne_context *ctx, const rnne_view *v, int64_t count)
+{
+    return rnne_view_is(ctx, v, 1, RNNE_F32) && v->dim[0] == count;
+}
+
+static int state_is(const rnne_context *ctx, const rnne_view *v, int64_t d, int64_t b, int64_t n)
+{
+    return !v || (rnne_view_is(ctx, v, 3, RNNE_F32) && v->dim[0] == d && v->dim[1] == b &&
+                  v->dim[2] == n);
+}
+
+static int weights_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
+{
+    const int64_t tile = l->panels * RNNE_PANEL * l->directions;
+    const int64_t out = l->out_panels * RNNE_PANEL * l->directions;
+    const int before = l->kind == R_GRU && !l->reset_after;
+    const int after = l->kind == R_GRU && l->reset_after;
+    const rnne_view *r_n = rnne_view_of(ctx, in, RR_N), *b_rn = rnne_view_of(ctx, in, RB_RN);
+    const rnne_view *peephole = rnne_view_of(ctx, in, RPEEPHOLE);
+    const rnne_view *proj = rnne_view_of(ctx, in, RPROJ);
+    return packed_is(ctx, rnne_view_of(ctx, in, RW), tile * l->gates * l->inputs) &&
+           packed_is(ctx, rnne_view_of(ctx, in, RBIAS), tile * l->gates) &&
+           packed_is(ctx, rnne_view_of(ctx, in, RR), tile * (before ? 2 : l->gates) * l->out) &&
+           (before ? packed_is(ctx, r_n, tile * l->out) : !r_n) &&
+           (after ? packed_is(ctx, b_rn, tile) : !b_rn) &&
+           (!peephole || (l->kind == R_LSTM && packed_is(ctx, peephole, tile * 3))) &&
+           (proj ? l->kind == R_LSTM && packed_is(ctx, proj, out * l->hidden) &&
+                       packed_is(ctx, rnne_view_of(ctx, in, RPROJ_BIAS), out)
+                 : l->out == l->hidden);
+}
+
+rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
+{
+    const rnne_view *x = rnne_view_of(ctx, in, RX), *y = rnne_view_of(ctx, in, RY);
+    const rnne_view *lengths = rnne_view_of(ctx, in, RLENGTHS);
+    const int64_t sides = rnne_int(ctx, in, 1);
+    *l = (rnne_layer){.kind = rnne_int(ctx, in, 0), .hidden = rnne_int(ctx, in, 2),
+                      .out = rnne_int(ctx, in, 3), .reset_after = rnne_int(ctx, in, 5)};
+    if (!rnne_view_is(ctx, x, 3, RNNE_F32) || l->kind < R_LSTM || l->kind > R_RNN || sides < 1 ||
+        sides > 3 || l->hidden < 1 || l->out < 1 || l->hidden > INT32_MAX || l->out > INT32_MAX) {
+        return RNNE_E_SHAPE;
+    }
+    l->steps = x->dim[0];
+    l->batch = x->dim[1];
+    l->inputs = x->dim[2];
+    l->gates = l->kind == R_LSTM ? 4 : l->kind == R_GRU ? 3 : 1;
+    l->directions = sides == 3 ? 2 : 1;
+    l->has_reverse_first = sides == 2;
+    l->panels = panels_of(l->hidden);
+    l->out_panels = panels_of(l->out);
+    int ok = weights_ok(ctx, in, l) &&
+             (!lengths || (rnne_view_is(ctx, lengths, 1, RNNE_I32) && lengths->dim[0] == l->batch)) &&
+             state_is(ctx, rnne_view_of(ctx, in, RH0), l->directions, l->batch, l->out) &&
+             state_is(ctx, rnne_view_of(ctx, in, RH_N), l->directions, l->batch, l->out) &&
+             state_is(ctx, rnne_view_of(ctx, in, RC0), l->directions, l->batch, l->hidden) &&
+             state_is(ctx, rnne_view_of(ctx, in, RC_N), l->directions, l->batch, l->hidden) &&
+             (!y || (rnne_view_is(ctx, y, 4, RNNE_F32) && y->dim[0] == l->steps &&
+                     y->dim[1] == l->directions && y->dim[2] == l->batch && y->dim[3] == l->out));
+    return ok ? RNNE_OK : RNNE_E_SHAPE;
+}
+
+/* Take count items of size bytes; 0 and an overflowed total are told apart by *bad. */
+static int64_t take(int64_t *total, int64_t count, int64_t size, int *bad)
+{
+    int64_t at = *total;
+    *bad |= rnne_add_product(total, count, size) || *total > INT64_MAX - 64;
+    *total = *bad ? at : rnne_align(*total);
+    return at;
+}
+
+rnne_status rnne_layer_place(rnne_layer *l, int has_lengths, int has_proj)
+{
+    const int64_t row = l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float);
+    const int64_t wide = l->panels * RNNE_PANEL * (int64_t)sizeof(float);
+    const int64_t out = l->out_panels * RNNE_PANEL * (int64_t)sizeof(float);
+    const int before = l->kind == R_GRU && !l->reset_after;
+    int64_t all = 0, total = 0, rows = CHUNK_BYTES / row;
+    int bad = rnne_add_product(&all, l->steps, l->batch);
+    rows = rows < CHUNK_MIN_ROWS ? CHUNK_MIN_ROWS : rows;
+    rows = rows < l->batch ? l->batch : rows;
+    l->chunk_rows = rows < all ? rows : all;
+    l->xp_at = take(&total, l->chunk_rows, row, &bad);
+    l->rows_at = take(&total, l->chunk_rows, sizeof(float *), &bad);
+    l->h_at = take(&total, 2 * l->batch, out, &bad);
+    l->m_at = take(&total, has_proj ? l->batch : 0, wide, &bad);
+    l->c_at = take(&total, l->kind == R_LSTM ? l->batch : 0, wide, &bad);
+    l->z_at = take(&total, before ? l->batch : 0, wide, &bad);
+    l->rh_at = take(&total, before ? l->batch : 0, wide, &bad);
+    l->from_at = take(&total, has_proj ? l->batch : 0, sizeof(float *), &bad);
+    l->to_at = take(&total, has_proj ? l->batch : 0, sizeof(float *), &bad);
+    l->order_at = take(&total, has_lengths ? l->batch : 0, sizeof(int64_t), &bad);
+    l->length_at = take(&total, has_lengths ? l->batch : 0, sizeof(int64_t), &bad);
+    l->count_at = take(&total, has_lengths ? l->steps + 2 : 0, sizeof(int64_t), &bad);
+    l->bytes = total;
+    return bad ? RNNE_E_SIZE : RNNE_OK;
+}
+
+static const float *part(const rnne_context *ctx, const rnne_instr *in, int which, int64_t d,
+                         int64_t directions)
+{
+    const rnne_view *v = rnne_view_of(ctx, in, which);
+    return v ? rnne_f32(ctx, v) + v->dim[0] / directions * d : NULL;
+}
+
+void rnne_layer_cell(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l, int64_t d,
+                     rnne_cell *cell, rnne_matrix *proj)
+{
+    *proj = (rnne_matrix){.w = part(ctx, in, RPROJ, d, l->directions),
+                          .bias = part(ctx, in, RPROJ_BIAS, d, l->directions),
+                          .panels = (size_t)l->out_panels,
+                          .gates = 1,
+                          .k = (size_t)l->hidden};
+    *cell = (rnne_cell){
+        .x = {.w = part(ctx, in, RW, d, l->directions),
+              .bias = part(ctx, in, RBIAS, d, l->directions),
+              .panels = (size_t)l->panels,
+              .gates = (size_t)l->gates,
+              .k = (size_t)l->inputs},
+        .r = part(ctx, in, RR, d, l->directions),
+        .r_n = part(ctx, in, RR_N, d, l->directions),
+        .b_rn = part(ctx, in, RB_RN, d, l->directions),
+        .peephole = part(ctx, in, RPEEPHOLE, d, l->directions),
+        .panels = (size_t)l->panels,
+        .k = (size_t)l->out,
+        .clip = rnne_float(ctx, in, 0),
+        .cell_clip = rnne_float(ctx, in, 1),
+        .h_clip = rnne_float(ctx, in, 2),
+        .coupling = (int32_t)rnne_int(ctx, in, 4)};
+    for (int i = 0; i < 3; i++) {
+        int slot = (int)d * 3 + i;
+        cell->act[i] = (rnne_act){.id = (int32_t)rnne_int(ctx, in, 6 + slot),
+                                  .alpha = rnne_float(ctx, in, 4 + 3 * slot),
+                                  .beta = rnne_float(ctx, in, 5 + 3 * slot),
+                                  .gamma = rnne_float(ctx, in, 6 + 3 * slot)};
+    }
+}
+
+int rnne_cell_is_general(const rnne_cell *cell, int64_t kind)
+{
+    const rnne_act *act = cell->act;
+    int standard = kind == R_RNN ? act[0].id == RNNE_ACT_TANH
+                                 : act[0].id == RNNE_ACT_SIGMOID && act[1].id == RNNE_ACT_TANH &&
+                                       (kind == R_GRU || act[2].id == RNNE_ACT_TANH);
+    return !standard || cell->peephole || cell->coupling != RNNE_UNCOUPLED ||
+           !isinf(cell->clip) || !isinf(cell->cell_clip) || !isinf(cell->h_clip);
+}

@@ -1,0 +1,124 @@
+/** rnnengine: the C interface that the Python bindings see.
+ *
+ * A program is an immutable, verified list of instructions; a context holds what one execution
+ * needs (resolved sizes, arena, recurrent state). Programs may be shared by any number of threads;
+ * a context belongs to one call at a time. Functions that can fail return rnne_status and write
+ * their results through pointers; nothing here prints, aborts or keeps global error state.
+ */
+#ifndef RNNENGINE_H
+#define RNNENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RNNE_MAX_RANK 8
+#define RNNE_MAX_SYMBOLS 8
+
+typedef enum rnne_status {
+    RNNE_OK = 0,
+    RNNE_E_MEMORY = 1,  /* an allocation failed */
+    RNNE_E_PROGRAM = 2, /* the program is malformed (a defect of the compiler, not of the caller) */
+    RNNE_E_BOUNDS = 3,  /* at these sizes an operand would leave its buffer */
+    RNNE_E_SHAPE = 4,   /* at these sizes two operands of an instruction disagree */
+    RNNE_E_LENGTHS = 5, /* a sequence length is negative or larger than the number of steps */
+    RNNE_E_CPU = 6,     /* the named kernel table does not exist or this CPU cannot run it */
+    RNNE_E_SIZE = 7,    /* a size overflows 64 bits or does not fit memory */
+} rnne_status;
+
+const char *rnne_status_text(rnne_status status);
+
+/* ---- CPU and kernel tables ------------------------------------------------------------------ */
+
+typedef struct rnne_kernels rnne_kernels;
+
+/** Feature bits of this CPU as detected (instruction present and its registers enabled by the OS). */
+uint32_t rnne_cpu_features(void);
+/** Name of feature bit i, or NULL when there is no such bit. */
+const char *rnne_cpu_feature_name(int i);
+/** Number of kernel tables this build carries, best first. */
+int rnne_kernels_count(void);
+const char *rnne_kernels_name(int i);
+/** 1 when this CPU can run table i. */
+int rnne_kernels_usable(int i);
+/** Table by name, NULL for the best one; NULL when unknown or unusable. */
+const rnne_kernels *rnne_kernels_find(const char *name);
+
+/* ---- packing -------------------------------------------------------------------------------- */
+
+/** Floats in the packed form of a [gates, units, k] matrix: [ceil(units/16)][k][gates][16]. */
+size_t rnne_packed_size(size_t gates, size_t units, size_t k);
+/** Pack src (element [g][u][k] at g*stride_g + u*stride_u + k*stride_k) into dst; absent units and
+ * subnormal weights become 0. dst and src do not overlap. */
+void rnne_pack(float *dst, const float *src, size_t gates, size_t units, size_t k,
+               ptrdiff_t stride_g, ptrdiff_t stride_u, ptrdiff_t stride_k);
+
+/* ---- programs ------------------------------------------------------------------------------- */
+
+/** A program as flat tables of int64 rows; see program.h for the meaning of the columns. Everything
+ * but the constants' data is copied; constants are borrowed and must outlive the program. */
+typedef struct rnne_program_desc {
+    int64_t n_symbols;
+    const int64_t *terms;
+    int64_t n_terms; /* rows of 1 + RNNE_MAX_SYMBOLS: coefficient, powers */
+    const int64_t *exprs;
+    int64_t n_exprs; /* rows of 2: first term, number of terms */
+    const int64_t *buffers;
+    int64_t n_buffers; /* rows of 4: kind, index, element type, size expression */
+    const int64_t *operands;
+    int64_t n_operands; /* rows of 3 + 2*RNNE_MAX_RANK: buffer, offset, rank, sizes, strides */
+    const int64_t *instrs;
+    int64_t n_instrs; /* rows of 7: opcode, then (first, count) of operands, ints, floats */
+    const int64_t *refs;
+    int64_t n_refs; /* operand number or -1 */
+    const int64_t *ints;
+    int64_t n_ints;
+    const float *floats;
+    int64_t n_floats;
+    const void *const *constants;
+    const int64_t *constant_bytes;
+    int64_t n_constants;
+    int64_t n_inputs, n_outputs, n_slots;
+} rnne_program_desc;
+
+typedef struct rnne_program rnne_program;
+typedef struct rnne_context rnne_context;
+
+rnne_status rnne_program_create(const rnne_program_desc *desc, const rnne_kernels *kernels,
+                                rnne_program **out);
+void rnne_program_free(rnne_program *program);
+/** Human-readable place of the last fault found while creating or binding: instruction number or -1. */
+const char *rnne_opcode_name(int64_t opcode);
+
+rnne_status rnne_context_create(const rnne_program *program, rnne_context **out);
+void rnne_context_free(rnne_context *context);
+
+/** Resolve all sizes for the given symbol values, verify every operand against its buffer, and
+ * make the arena large enough. Does nothing when the values are those of the last call. On failure
+ * *fault is the number of the offending instruction (or -1) and the context is unbound. */
+rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols, int64_t *fault);
+
+/** Value of an expression at the bound sizes. */
+int64_t rnne_context_value(const rnne_context *context, int64_t expr);
+/** Estimated work of one run in nanoseconds at the bound sizes. */
+int64_t rnne_context_cost(const rnne_context *context);
+/** Bytes of arena the context holds. */
+int64_t rnne_context_bytes(const rnne_context *context);
+
+/** Run all instructions on the bound context. inputs and outputs are in program order and hold as
+ * many elements as bound; outputs overlap neither inputs nor each other. Allocates nothing, takes
+ * no lock, calls no system function. Leaves the floating-point environment as it was. */
+rnne_status rnne_context_run(rnne_context *context, const void *const *inputs, void *const *outputs,
+                             int64_t *fault);
+
+/* ---- measuring the machine -------------------------------------------------------------------- */
+
+/** Read n floats `repeat` times with the widest loads of the table; the result keeps the reads. */
+float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n, size_t repeat);
+/** Run 2 * flops_per_repeat useful operations; returns floating-point operations per repeat. */
+size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink);
+
+/** Apply one elementwise function of the table; for tests of the vector mathematics. */
+void rnne_unary(const rnne_kernels *kernels, int32_t id, float alpha, float beta, float gamma,
+                const float *x, float *y, size_t n);
+
+#endif

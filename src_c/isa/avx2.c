@@ -1,0 +1,17 @@
+/* AVX2 with FMA: 16 registers of 8 lanes. */
+#if !defined(__AVX2__) || !defined(__FMA__) || defined(__AVX512F__)
+#error "isa/avx2.c must be compiled with -mavx2 -mfma and no more"
+#endif
+#include "core/cpu.h"
+#include "simd/avx2.h"
+
+#define ROW1_PANELS(gates) ((gates) == 4 ? 1 : (gates) == 3 ? 2 : (gates) == 2 ? 2 : 4)
+#define ROW1_VECS 2
+#define TILE_ROWS(gates) ((gates) == 3 ? 4 : 3)
+#define TILE_PANELS(gates) ((gates) == 1 ? 2 : 1)
+#define TILE_VECS(gates) ((gates) < 3 ? 2 : 1)
+
+#include "kernels/table.inc.h"
+
+const struct rnne_kernels rnne_kernels_avx2 = {
+    .name = "avx2", .needs = RNNE_CPU_AVX2 | RNNE_CPU_FMA, TABLE_ENTRIES};

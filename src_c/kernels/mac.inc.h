@@ -1,0 +1,116 @@
+/* The multiply-add core that every matrix kernel shares, and the shapes of its register blocks.
+ *
+ * A block is ROWS rows x PANELS panels x GATES gates x VECS vectors of accumulators, indexed
+ * ((row*PANELS + panel)*GATES + gate)*VECS + vec. The sizes are compile-time constants after
+ * inlining, so the accumulators live in registers. Each accumulator is one chain over ascending k:
+ * the shape of the block never changes a bit of the result.
+ *
+ * The ISA file states the shapes: for one row, ROW1_PANELS(gates) panels of ROW1_VECS vectors; for
+ * many rows, TILE_ROWS(gates) rows of TILE_PANELS(gates) panels of TILE_VECS(gates) vectors.
+ */
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 64")
+#define PANEL_VECS (RNNE_PANEL / VF_LANES) /* vectors of one gate of one panel */
+#define MAX_ACC 32
+#define MAX_ROWS 8
+
+/* acc += w * row for k in [0, n_k): w is [panel][k][gate][16], already moved to the first vector. */
+INLINE void mac(vf *acc, const float *w, size_t panel_stride, size_t n_k, const float *const *rows,
+                const int ROWS, const int PANELS, const int GATES, const int VECS)
+{
+    for (size_t k = 0; k < n_k; k++, w += GATES * RNNE_PANEL) {
+        UNROLL for (int p = 0; p < PANELS; p++)
+        {
+            UNROLL for (int g = 0; g < GATES; g++)
+            {
+                UNROLL for (int v = 0; v < VECS; v++)
+                {
+                    vf weight = vf_load(w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES);
+                    UNROLL for (int r = 0; r < ROWS; r++)
+                    {
+                        int a = ((r * PANELS + p) * GATES + g) * VECS + v;
+                        acc[a] = vf_fma(vf_set1(rows[r][k]), weight, acc[a]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* acc = from: rows are row_stride apart, panels panel_stride, gates 16, vectors VF_LANES. */
+INLINE void load_block(vf *acc, const float *from, size_t row_stride, size_t panel_stride,
+                       const int ROWS, const int PANELS, const int GATES, const int VECS)
+{
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        UNROLL for (int p = 0; p < PANELS; p++)
+        {
+            UNROLL for (int g = 0; g < GATES; g++)
+            {
+                UNROLL for (int v = 0; v < VECS; v++)
+                {
+                    acc[((r * PANELS + p) * GATES + g) * VECS + v] =
+                        vf_load(from + (size_t)r * row_stride + (size_t)p * panel_stride +
+                                g * RNNE_PANEL + v * VF_LANES);
+                }
+            }
+        }
+    }
+}
+
+/* The reverse of load_block. */
+INLINE void store_block(const vf *acc, float *to, size_t row_stride, size_t panel_stride,
+                        const int ROWS, const int PANELS, const int GATES, const int VECS)
+{
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        UNROLL for (int p = 0; p < PANELS; p++)
+        {
+            UNROLL for (int g = 0; g < GATES; g++)
+            {
+                UNROLL for (int v = 0; v < VECS; v++)
+                {
+                    vf_store(to + (size_t)r * row_stride + (size_t)p * panel_stride +
+                                 g * RNNE_PANEL + v * VF_LANES,
+                             acc[((r * PANELS + p) * GATES + g) * VECS + v]);
+                }
+            }
+        }
+    }
+}
+
+/* Calls BLOCK(rows, panels, vecs, row, panel) over n_rows rows and panels [begin, end): blocks of the
+ * largest shape first, then the smaller ones. BLOCK covers all vectors of its panels itself. */
+#define FOR_BLOCKS(BLOCK, GATES, n_rows, begin, end)                                               \
+    do {                                                                                           \
+        size_t p_ = (begin), end_ = (end), rows_ = (n_rows);                                       \
+        if (rows_ == 1) {                                                                          \
+            for (; p_ + ROW1_PANELS(GATES) <= end_; p_ += ROW1_PANELS(GATES)) {                    \
+                BLOCK(1, ROW1_PANELS(GATES), ROW1_VECS, 0, p_);                                    \
+            }                                                                                      \
+            for (; p_ < end_; p_++) {                                                              \
+                BLOCK(1, 1, ROW1_VECS, 0, p_);                                                     \
+            }                                                                                      \
+        } else if (rows_ > 1) {                                                                    \
+            for (; p_ + TILE_PANELS(GATES) <= end_; p_ += TILE_PANELS(GATES)) {                    \
+                FOR_ROWS(BLOCK, GATES, TILE_PANELS(GATES), rows_, p_);                             \
+            }                                                                                      \
+            for (; p_ < end_; p_++) {                                                              \
+                FOR_ROWS(BLOCK, GATES, 1, rows_, p_);                                              \
+            }                                                                                      \
+        }                                                                                          \
+    } while (0)
+
+#define FOR_ROWS(BLOCK, GATES, PANELS, n_rows, p)                                                  \
+    do {                                                                                           \
+        size_t r_ = 0;                                                                             \
+        for (; r_ + TILE_ROWS(GATES) <= (n_rows); r_ += TILE_ROWS(GATES)) {                        \
+            BLOCK(TILE_ROWS(GATES), PANELS, TILE_VECS(GATES), r_, p);                              \
+        }                                                                                          \
+        for (; r_ + 2 <= (n_rows); r_ += 2) {                                                      \
+            BLOCK(2, PANELS, TILE_VECS(GATES), r_, p);                                             \
+        }                                                                                          \
+        for (; r_ < (n_rows); r_++) {                                                              \
+            BLOCK(1, PANELS, TILE_VECS(GATES), r_, p);                                             \
+        }                                                                                          \
+    } while (0)

@@ -1,0 +1,79 @@
+/* Vector names on 16 lanes of AVX-512F. Contract of each name: README.md beside this file. */
+#ifndef RNNE_SIMD_AVX512_H
+#define RNNE_SIMD_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define VF_LANES 16
+#define VF_INLINE static inline __attribute__((always_inline))
+
+typedef __m512 vf;
+typedef __m512i vi;
+typedef __mmask16 vm;
+
+/* memory */
+VF_INLINE __mmask16 vf_lanes_below(size_t n) { return (__mmask16)((1u << n) - 1u); }
+VF_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+VF_INLINE void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
+VF_INLINE vf vf_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(vf_lanes_below(n), p); }
+VF_INLINE void vf_store_n(float *p, vf v, size_t n)
+{
+    _mm512_mask_storeu_ps(p, vf_lanes_below(n), v);
+}
+
+/* constants and bits */
+VF_INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
+VF_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
+VF_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
+VF_INLINE vi vf_bits(vf a) { return _mm512_castps_si512(a); }
+VF_INLINE vf vi_float(vi a) { return _mm512_castsi512_ps(a); }
+
+/* arithmetic */
+VF_INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+VF_INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+VF_INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+VF_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+VF_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+VF_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
+VF_INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
+
+/* sign: integer operations, because the float forms of and, or, xor need AVX-512DQ */
+VF_INLINE vf vf_neg(vf a)
+{
+    return vi_float(_mm512_xor_si512(vf_bits(a), _mm512_set1_epi32(INT32_MIN)));
+}
+VF_INLINE vf vf_abs(vf a)
+{
+    return vi_float(_mm512_and_si512(vf_bits(a), _mm512_set1_epi32(INT32_MAX)));
+}
+VF_INLINE vf vf_copysign(vf mag, vf sign)
+{
+    const vi top = _mm512_set1_epi32(INT32_MIN); /* 0xD8: top ? sign : mag, bit by bit */
+    return vi_float(_mm512_ternarylogic_epi32(vf_bits(mag), vf_bits(sign), top, 0xD8));
+}
+
+/* comparison: ordered and quiet, false if either side is NaN */
+VF_INLINE vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
+VF_INLINE vm vf_le(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ); }
+VF_INLINE vm vf_gt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+VF_INLINE vm vf_eq(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ); }
+VF_INLINE vm vf_isnan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+
+/* choice: VMINPS and VMAXPS are a < b ? a : b and a > b ? a : b, which is the contract */
+VF_INLINE vf vf_select(vm m, vf a, vf b) { return _mm512_mask_blend_ps(m, b, a); }
+VF_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+VF_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+VF_INLINE vm vm_and(vm a, vm b) { return (vm)(a & b); }
+VF_INLINE vm vm_or(vm a, vm b) { return (vm)(a | b); }
+VF_INLINE vm vm_not(vm a) { return (vm)~a; }
+VF_INLINE int vm_any(vm a) { return a != 0; }
+
+/* integers: wrap on overflow; the count of a shift is a constant from 0 to 31 */
+VF_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+VF_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+VF_INLINE vi vi_shl(vi a, int count) { return _mm512_slli_epi32(a, (unsigned int)count); }
+VF_INLINE vi vi_sar(vi a, int count) { return _mm512_srai_epi32(a, (unsigned int)count); }
+
+#endif
