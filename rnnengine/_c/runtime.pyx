@@ -6,11 +6,12 @@ needs: a context and the memory of recurrent state. `run` borrows a worker from 
 list, a stream owns one. Buffers come through PyObject_GetBuffer, without copies where the array is
 native, contiguous and aligned.
 """
+cimport cython
 from cpython.buffer cimport (PyBUF_RECORDS, PyBUF_RECORDS_RO, PyBuffer_IsContiguous,
                              PyBuffer_Release, PyObject_GetBuffer)
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from rnnengine._c.core cimport Context, Program
 
@@ -27,6 +28,7 @@ cdef enum:
 
 cdef object empty = np.empty
 cdef object float32 = np.dtype(np.float32)
+cdef object masked = np.ma.MaskedArray
 
 
 cdef struct Port:
@@ -39,6 +41,22 @@ cdef struct Port:
 cdef struct Link:
     int input, output
     int64_t offset              # expression, in elements of the output
+
+
+cdef struct Selection:
+    int count
+    int *at
+
+
+cdef int select(Selection *selection, list numbers) except -1:
+    cdef int i
+    selection.count = len(numbers)
+    selection.at = <int *>calloc(len(numbers) + 1, sizeof(int))
+    if selection.at == NULL:
+        raise MemoryError
+    for i in range(selection.count):
+        selection.at[i] = numbers[i]
+    return 0
 
 
 cdef Port *make_ports(list specs) except NULL:
@@ -58,6 +76,7 @@ cdef Port *make_ports(list specs) except NULL:
     return ports
 
 
+@cython.final
 cdef class Plan:
     """A program with named ports.
 
@@ -79,7 +98,8 @@ cdef class Plan:
     cdef int n_in, n_out, n_links, n_stores
     cdef list in_names, out_names, in_text, free_workers, initial
     cdef readonly list state_names
-    cdef list run_in, run_out, step_in, step_out
+    cdef Selection feeds[2]     # inputs that the caller gives: in run, in a step
+    cdef Selection results[2]   # outputs that the caller gets
     cdef int *store_output      # program output of each state store
 
     def __cinit__(self, Program program, list inputs, list outputs, list states, set hidden):
@@ -108,16 +128,19 @@ cdef class Plan:
                 self.n_stores += 1
         stated = {state[1] for state in states}
         hidden_out = {state[2] for state in states if state[1] in hidden}
-        self.run_in = [i for i in range(self.n_in) if i not in hidden]
-        self.step_in = [i for i in range(self.n_in) if i not in stated]
-        self.run_out = [i for i in range(self.n_out) if i not in hidden_out]
-        self.step_out = [i for i in range(self.n_out) if self.outputs[i].store < 0]
+        select(&self.feeds[0], [i for i in range(self.n_in) if i not in hidden])
+        select(&self.feeds[1], [i for i in range(self.n_in) if i not in stated])
+        select(&self.results[0], [i for i in range(self.n_out) if i not in hidden_out])
+        select(&self.results[1], [i for i in range(self.n_out) if self.outputs[i].store < 0])
 
     def __dealloc__(self):
         free(self.inputs)
         free(self.outputs)
         free(self.links)
         free(self.store_output)
+        for i in range(2):
+            free(self.feeds[i].at)
+            free(self.results[i].at)
 
 
 cdef bint is_native(Py_buffer *view, int dtype) noexcept:
@@ -129,6 +152,7 @@ cdef bint is_native(Py_buffer *view, int dtype) noexcept:
     return <uintptr_t>view.buf % 4 == 0 and PyBuffer_IsContiguous(view, c'C')
 
 
+@cython.final
 cdef class Worker:
     """Context, pointers and state memory of one call at a time."""
     cdef Plan plan
@@ -142,8 +166,12 @@ cdef class Worker:
     cdef int current            # side that holds the present state
     cdef int64_t symbols[MAX_SYMBOLS]
     cdef int64_t preset[MAX_SYMBOLS]   # sizes fixed by the stream, or -1
-    cdef bint busy, fresh
+    cdef int64_t bound[MAX_SYMBOLS]    # sizes the fields below were worked out for
+    cdef int64_t *out_dims      # [outputs][MAX_RANK]
+    cdef int64_t *offsets       # of links, in elements
+    cdef bint busy, fresh, release_lock
     cdef list memory
+    cdef list copies            # (caller's array, what to copy there) after a run, or None
 
     def __cinit__(self, Plan plan):
         cdef int i, n = plan.n_in + plan.n_out
@@ -155,14 +183,16 @@ cdef class Worker:
         self.out_ptr = <void **>calloc(plan.n_out + 1, sizeof(void *))
         self.side = <float **>calloc(2 * plan.n_stores + 1, sizeof(float *))
         self.store_size = <int64_t *>calloc(plan.n_stores + 1, sizeof(int64_t))
-        if (self.views == NULL or self.held == NULL or self.in_ptr == NULL or self.out_ptr == NULL
+        self.out_dims = <int64_t *>calloc(plan.n_out * MAX_RANK + 1, sizeof(int64_t))
+        self.offsets = <int64_t *>calloc(plan.n_links + 1, sizeof(int64_t))
+        if (self.out_dims == NULL or self.offsets == NULL or self.views == NULL or self.held == NULL or self.in_ptr == NULL or self.out_ptr == NULL
                 or self.side == NULL or self.store_size == NULL):
             raise MemoryError
         self.memory = [None] * (2 * plan.n_stores)
         for i in range(plan.n_stores):
             self.store_size[i] = -1
         for i in range(MAX_SYMBOLS):
-            self.preset[i] = -1
+            self.preset[i] = self.bound[i] = -1
 
     def __dealloc__(self):
         self.release()
@@ -172,6 +202,8 @@ cdef class Worker:
         free(self.out_ptr)
         free(self.side)
         free(self.store_size)
+        free(self.out_dims)
+        free(self.offsets)
 
     cdef void release(self) noexcept:
         cdef int i
@@ -185,7 +217,7 @@ cdef class Worker:
     cdef int hold(self, int slot, object value, int dtype, str name) except -1:
         """Acquire the buffer of an input, converting it first where it is not native."""
         cdef bint plain = True
-        if type(value) is not np.ma.MaskedArray:
+        if type(value) is not masked:
             try:
                 PyObject_GetBuffer(value, &self.views[slot], PyBUF_RECORDS_RO)
             except (TypeError, BufferError, ValueError):
@@ -234,14 +266,28 @@ cdef class Worker:
                         step and self.plan.inputs[i].time_axis >= 0, where)
 
     cdef int prepare(self) except -1:
-        """Bind the context to the symbols; allocate state memory when its sizes are new."""
+        """Bind the context to the symbols and work out what depends on them, where they are new."""
+        cdef Plan plan = self.plan
+        cdef int i, axis
+        if not self.fresh or memcmp(self.bound, self.symbols, sizeof(self.bound)) != 0:
+            self.bound[0] = -1
+            self.context.bind(self.symbols)
+            for i in range(plan.n_out):
+                for axis in range(plan.outputs[i].rank):
+                    self.out_dims[i * MAX_RANK + axis] = self.context.value(plan.outputs[i].expr[axis])
+            for i in range(plan.n_links):
+                self.offsets[i] = self.context.value(plan.links[i].offset)
+            self.release_lock = self.context.cost() > RELEASE_NS
+            self.reserve()
+            memcpy(self.bound, self.symbols, sizeof(self.bound))
+        return 0
+
+    cdef int reserve(self) except -1:
+        """Allocate state memory where its size is new, and start afresh then."""
         cdef int i
-        cdef Port *port
         cdef int64_t size
-        self.context.bind(self.symbols)
         for i in range(self.plan.n_stores):
-            port = &self.plan.outputs[self.plan.store_output[i]]
-            size = self.count(port)
+            size = self.count(&self.plan.outputs[self.plan.store_output[i]])
             if size != self.store_size[i]:
                 for side in range(2):
                     array = np.zeros(size + 16, dtype=np.float32)
@@ -262,7 +308,7 @@ cdef class Worker:
 
     cdef float *state_at(self, int link, int side) noexcept:
         cdef Link *at = &self.plan.links[link]
-        return self.side[2 * self.plan.outputs[at.output].store + side] + self.context.value(at.offset)
+        return self.side[2 * self.plan.outputs[at.output].store + side] + self.offsets[link]
 
     cdef int start(self) except -1:
         """Set every state to its initial value."""
@@ -303,7 +349,7 @@ cdef class Worker:
                     return True
         return False
 
-    cdef object place(self, int o, object out, bint dropped, list copies):
+    cdef object place(self, int o, object out, bint dropped):
         """The array that output o is written to: the caller's when it will do, else a new one."""
         cdef Port *port = &self.plan.outputs[o]
         cdef int slot = self.plan.n_in + o, axis, rank = 0
@@ -311,7 +357,7 @@ cdef class Worker:
         cdef bint same
         for axis in range(port.rank):
             if not (dropped and axis == port.time_axis):
-                shape[rank] = self.context.value(port.expr[axis])
+                shape[rank] = self.out_dims[o * MAX_RANK + axis]
                 rank += 1
         if out is not None:
             try:
@@ -336,86 +382,92 @@ cdef class Worker:
             if (not isinstance(out, np.ndarray) or out.shape != dims or out.dtype != float32
                     or not out.flags.writeable):
                 raise bad_output(self.plan.out_names[o], dims, out)
-            copies.append((out, result))
+            self.copies = self.copies or []
+            self.copies.append((out, result))
             return out
         return result
 
-    cdef object execute(self, list feeds, object out, bint step):
-        """Run once on the given inputs (in order); returns an array, or a dict of several."""
-        cdef list ins = self.plan.step_in if step else self.plan.run_in
-        cdef list outs = self.plan.step_out if step else self.plan.run_out
+    cdef int take(self, int i, object value, bint step, bint *dropped) except -1:
+        """Accept one input."""
+        self.hold(i, value, self.plan.inputs[i].dtype, <str>self.plan.in_names[i])
+        self.solve(i, step, dropped)
+        self.in_ptr[i] = self.views[i].buf
+        return 0
+
+    cdef object execute(self, object feeds, object out, bint step):
+        """Run once; `feeds` is the one input, or a list of several in order.
+
+        Returns an array, or a dict of several by name.
+        """
+        cdef Plan plan = self.plan
+        cdef Selection *ins = &plan.feeds[step]
         cdef int i, k, o
         cdef bint dropped = False
-        cdef list copies = []
         if self.busy:
             raise StreamBusyError("this stream is in use by another thread; give each its own")
         self.busy = True
         try:
             for k in range(MAX_SYMBOLS):
                 self.symbols[k] = self.preset[k] if step else -1
-            for k in range(len(ins)):
-                i = ins[k]
-                self.hold(i, feeds[k], self.plan.inputs[i].dtype, <str>self.plan.in_names[i])
-                self.solve(i, step, &dropped)
-                self.in_ptr[i] = self.views[i].buf
-            for k in range(self.plan.program.n_symbols):
+            if ins.count == 1:
+                self.take(ins.at[0], feeds, step, &dropped)
+            else:
+                for k in range(ins.count):
+                    self.take(ins.at[k], (<list>feeds)[k], step, &dropped)
+            for k in range(MAX_SYMBOLS):
                 if self.symbols[k] < 0:
                     self.symbols[k] = 0
             self.prepare()
-            for k in range(self.plan.n_links):
-                i = self.plan.links[k].input
-                o = self.plan.links[k].output
+            for k in range(plan.n_links):
+                i = plan.links[k].input
+                o = plan.links[k].output
                 if step or not self.held[i]:
                     self.in_ptr[i] = self.state_at(k, self.current)
-                    self.out_ptr[o] = self.side[2 * self.plan.outputs[o].store + 1 - self.current]
-            result = self.place_all(outs, out, dropped, copies)
-            self.context.run(self.in_ptr, self.out_ptr, self.context.cost() > RELEASE_NS)
+                    self.out_ptr[o] = self.side[2 * plan.outputs[o].store + 1 - self.current]
+            result = self.place_all(&plan.results[step], out, dropped)
+            self.context.run(self.in_ptr, self.out_ptr, self.release_lock)
             if step:
                 self.current = 1 - self.current
-            for target, source in copies:
-                target[...] = source
+            if self.copies is not None:
+                for target, source in self.copies:
+                    target[...] = source
             return result
         finally:
             self.release()
+            self.copies = None
             self.busy = False
 
-    cdef object place_all(self, list outs, object out, bint dropped, list copies):
-        cdef int o
-        if len(outs) == 1:
-            o = outs[0]
-            if type(out) is dict:
-                out = self.given(out, outs).get(self.plan.out_names[o])
-            return self.place(o, out, dropped, copies)
+    cdef object place_all(self, Selection *outs, object out, bint dropped):
+        cdef int k, o
+        cdef dict given, results
+        if outs.count == 1 and type(out) is not dict:
+            return self.place(outs.at[0], out, dropped)
+        names = [self.plan.out_names[outs.at[k]] for k in range(outs.count)]
         if out is not None and not isinstance(out, dict):
-            raise TypeError(f"out: expected a dict of arrays by name ({', '.join(self.names(outs))})"
+            raise TypeError(f"out: expected a dict of arrays by name ({', '.join(names)})"
                             f", got {type(out).__name__}")
-        given = self.given(out or {}, outs)
-        return {self.plan.out_names[o]: self.place(o, given.get(self.plan.out_names[o]), dropped, copies)
-                for o in outs}
-
-    cdef list names(self, list outs):
-        return [self.plan.out_names[o] for o in outs]
-
-    cdef dict given(self, dict out, list outs):
-        known = self.names(outs)
-        for name in out:
-            if name not in known:
-                raise ShapeError(f"out: no output named {name!r}; outputs: {', '.join(known)}")
-        return out
+        given = out or {}
+        for name in given:
+            if name not in names:
+                raise ShapeError(f"out: no output named {name!r}; outputs: {', '.join(names)}")
+        results = {}
+        for k in range(outs.count):
+            results[names[k]] = self.place(outs.at[k], given.get(names[k]), dropped)
+        return results[names[0]] if outs.count == 1 else results
 
 
 cdef uintptr_t address(array) except? 0:
     return array.ctypes.data
 
 
-cdef list ordered(Plan plan, list wanted, object feeds):
-    """Arrays in program order from what the caller gave: one array, or a dict by name."""
+cdef object ordered(Plan plan, Selection *wanted, object feeds):
+    """What the caller gave, as `execute` takes it: one array, or a list in program order."""
     if not isinstance(feeds, dict):
-        if len(wanted) == 1:
-            return [feeds]
-        names = ", ".join([plan.in_names[i] for i in wanted])
-        raise TypeError(f"this model takes {len(wanted)} inputs; pass a dict of arrays by name: {names}")
-    known = [plan.in_names[i] for i in wanted]
+        if wanted.count == 1:
+            return feeds
+        names = ", ".join([plan.in_names[wanted.at[k]] for k in range(wanted.count)])
+        raise TypeError(f"this model takes {wanted.count} inputs; pass a dict of arrays by name: {names}")
+    known = [plan.in_names[wanted.at[k]] for k in range(wanted.count)]
     missing = [name for name in known if name not in feeds]
     unknown = [str(name) for name in feeds if name not in known]
     if missing or unknown:
@@ -425,7 +477,7 @@ cdef list ordered(Plan plan, list wanted, object feeds):
         if unknown:
             parts.append(f"unknown {', '.join(unknown)}")
         raise ShapeError(f"inputs: {'; '.join(parts)}; expected {', '.join(known) or 'none'}")
-    return [feeds[name] for name in known]
+    return feeds[known[0]] if len(known) == 1 else [feeds[name] for name in known]
 
 
 cdef class Runner:
@@ -473,8 +525,7 @@ cdef class Runner:
 
     cdef object execute(self, Plan plan, object x, object out):
         cdef Worker worker
-        cdef list feeds = [x] if len(plan.run_in) == 1 and type(x) is not dict \
-            else ordered(plan, plan.run_in, x)
+        feeds = ordered(plan, &plan.feeds[0], x)
         worker = <Worker>plan.free_workers.pop() if plan.free_workers else Worker(plan)
         try:
             return worker.execute(feeds, out, False)
@@ -526,9 +577,7 @@ cdef class StreamRunner:
             Another thread is inside this stream.
         """
         cdef Plan plan = self.plan
-        cdef list feeds = [x] if len(plan.step_in) == 1 and type(x) is not dict \
-            else ordered(plan, plan.step_in, x)
-        return self.worker.execute(feeds, out, True)
+        return self.worker.execute(ordered(plan, &plan.feeds[1], x), out, True)
 
     def _reset(self):
         if self.worker.busy:

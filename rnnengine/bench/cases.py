@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 __all__ = ["CELLS", "HIDDEN", "STEPS", "Array", "LayerCase", "layer_cases"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+Form: TypeAlias = Literal["open", "fixed", "step"]
 
 CELLS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 """Cells and their numbers of gates."""
@@ -35,6 +36,11 @@ class LayerCase:
     def name(self) -> str:
         """The case as reports name it."""
         return f"{self.cell} H={self.hidden} T={self.steps}"
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the state a step carries."""
+        return ("h", "c") if self.cell == "LSTM" else ("h",)
 
     @property
     def matrix_bytes(self) -> int:
@@ -66,13 +72,15 @@ class LayerCase:
             for name, shape in shapes.items()
         }
 
-    def onnx_bytes(self, *, fixed_length: bool) -> bytes:
-        """Build the layer as an ONNX model, ``x [T, 1, I]`` -> ``y [T, 1, 1, H]``.
+    def onnx_bytes(self, form: Form) -> bytes:
+        """Build the layer as an ONNX model.
 
         Parameters
         ----------
-        fixed_length : bool
-            Declare T as a number instead of the symbol ``time``.
+        form : {"open", "fixed", "step"}
+            ``open``: ``x [time, 1, I]`` -> ``y [time, 1, 1, H]`` of any length. ``fixed``: the
+            same with T as a number. ``step``: ``x [1, 1, I]`` and the state ``h`` (and ``c``)
+            -> ``h_next`` (and ``c_next``), [1, 1, H] each.
 
         Returns
         -------
@@ -82,16 +90,27 @@ class LayerCase:
         """
         from onnx import TensorProto, helper, numpy_helper
 
-        time: int | str = self.steps if fixed_length else "time"
+        def value(name: str, *shape: int | str) -> Any:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
+
+        time = "time" if form == "open" else self.steps
+        inputs = [value("x", time, 1, self.hidden)]
+        outputs = [value("y", time, 1, 1, self.hidden)]
+        operands, results = ["x", "W", "R", "B"], ["y"]
+        if form == "step":
+            inputs += [value(name, 1, 1, self.hidden) for name in self.states]
+            outputs = [value(f"{name}_next", 1, 1, self.hidden) for name in self.states]
+            operands += ["", *self.states]
+            results = ["", *(f"{name}_next" for name in self.states)]
         attributes: dict[str, Any] = {"hidden_size": self.hidden}
         if self.cell == "GRU":
             attributes["linear_before_reset"] = 1
         graph = helper.make_graph(
-            [helper.make_node(self.cell, ["x", "W", "R", "B"], ["y"], "layer", **attributes)],
+            [helper.make_node(self.cell, operands, results, "layer", **attributes)],
             "layer",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, [time, 1, self.hidden])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [time, 1, 1, self.hidden])],
-            [numpy_helper.from_array(value, name) for name, value in self.weights().items()],
+            inputs,
+            outputs,
+            [numpy_helper.from_array(array, name) for name, array in self.weights().items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
         model.ir_version = 8

@@ -83,7 +83,8 @@ def markdown(record: Mapping[str, Any]) -> str:
     machine, versions = record["machine"], record["versions"]
     lines = [
         f"{machine['processor']}, one thread, {record['cpu']['isa']}, {record['date']};"
-        f" onnxruntime {versions['onnxruntime']} called in its faster way of `run` and io-binding;"
+        f" onnxruntime {versions['onnxruntime']} called in its faster way of `run` and io-binding,"
+        " with its state carried at T=1 as in the stream of rnnengine;"
         f" medians of {record['settings']['rounds']} interleaved rounds.",
         "",
         "| layer, I = H, B = 1 | rnnengine, us | onnxruntime, us | ratio | share of the roof |",

@@ -9,10 +9,10 @@ import gc
 import multiprocessing
 import time
 from collections.abc import Callable
-from itertools import repeat
+from itertools import cycle, islice
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from rnnengine.bench.cases import Array, LayerCase
 
@@ -21,6 +21,8 @@ __all__ = ["Worker"]
 BLOCK_SECONDS = 0.002
 """Calls are timed in blocks of at least this length."""
 WARM_UP_SECONDS = 0.05
+
+Calls: TypeAlias = tuple[Callable[[], object], ...]
 
 
 class Worker:
@@ -56,7 +58,7 @@ class Worker:
             self._process.join()
 
     def prepare(self, case: LayerCase) -> tuple[Array, list[str]]:
-        """Load a case and warm up: the output [T, 1, 1, H] and the names of the ways to call."""
+        """Load a case and warm up: its output [N, H] and the names of the ways to call."""
         output, ways = self._ask("prepare", case)
         return output, ways
 
@@ -119,36 +121,36 @@ def _engine_handlers(kind: str) -> dict[str, Callable[[Any], Any]]:
     import rnnengine as rn
     from rnnengine.bench.peers import ENGINES, Prepared
 
-    ready: dict[str, tuple[Callable[[], object], int]] = {}
+    ready: dict[str, tuple[Calls, int]] = {}
 
     def prepare(case: LayerCase) -> tuple[Array, list[str]]:
         prepared: Prepared = ENGINES[kind](case)
         ready.clear()
         gc.collect()
-        for way, call in prepared.ways.items():
-            ready[way] = call, _calls_per_block(call)
+        for way, calls in prepared.ways.items():
+            ready[way] = calls, _calls_per_block(calls)
         return prepared.output, list(ready)
 
     def measure(way: str) -> float:
-        call, count = ready[way]
-        _seconds(call, -(-count // 4))
-        return _seconds(call, count) / count
+        calls, count = ready[way]
+        _seconds(calls, -(-count // 4))
+        return _seconds(calls, count) / count
 
     return {"prepare": prepare, "time": measure, "about": lambda _: rn.cpu_info()}
 
 
-def _seconds(call: Callable[[], object], count: int) -> float:
+def _seconds(calls: Calls, count: int) -> float:
     start = time.perf_counter()
-    for _ in repeat(None, count):
+    for call in islice(cycle(calls), count):
         call()
     return time.perf_counter() - start
 
 
-def _calls_per_block(call: Callable[[], object]) -> int:
+def _calls_per_block(calls: Calls) -> int:
     """Warm up, then count how many calls fill a block."""
-    count, spent = 1, 0.0
+    count, spent = len(calls), 0.0
     while spent < WARM_UP_SECONDS:
-        took = _seconds(call, count)
+        took = _seconds(calls, count)
         spent += took
         if took < BLOCK_SECONDS:
             count *= 2

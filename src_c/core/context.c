@@ -44,9 +44,10 @@ rnne_status rnne_context_create(const rnne_program *p, rnne_context **out)
     ctx->values = calloc((size_t)p->n_exprs + 1, sizeof *ctx->values);
     ctx->views = calloc((size_t)p->n_operands + 1, sizeof *ctx->views);
     ctx->base = calloc((size_t)p->n_buffers + 1, sizeof *ctx->base);
+    ctx->prepared = calloc((size_t)p->prepared_bytes + 1, 1);
     ctx->slot_at = calloc((size_t)p->n_slots + 1, sizeof *ctx->slot_at);
     ctx->flush_at = calloc((size_t)p->n_inputs + 1, sizeof *ctx->flush_at);
-    if (!ctx->values || !ctx->views || !ctx->base || !ctx->slot_at || !ctx->flush_at) {
+    if (!ctx->values || !ctx->views || !ctx->prepared || !ctx->base || !ctx->slot_at || !ctx->flush_at) {
         rnne_context_free(ctx);
         return RNNE_E_MEMORY;
     }
@@ -59,6 +60,7 @@ void rnne_context_free(rnne_context *ctx)
     if (ctx) {
         free(ctx->values);
         free(ctx->views);
+        free(ctx->prepared);
         free(ctx->base);
         free(ctx->slot_at);
         free(ctx->flush_at);
@@ -248,6 +250,13 @@ rnne_status rnne_context_bind(rnne_context *ctx, const int64_t *symbols, int64_t
     s = s == RNNE_OK ? lay_out(ctx) : s;
     s = s == RNNE_OK ? bind_instrs(ctx, fault) : s;
     s = s == RNNE_OK ? reserve(ctx) : s;
+    for (int64_t i = 0; s == RNNE_OK && i < ctx->program->n_instrs; i++) {
+        const rnne_instr *in = &ctx->program->instrs[i];
+        const rnne_op *op = rnne_op_find(in->opcode);
+        if (op->prepare) {
+            op->prepare(ctx, in, rnne_prepared(ctx, in));
+        }
+    }
     ctx->bound = s == RNNE_OK;
     return s;
 }

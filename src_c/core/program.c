@@ -121,7 +121,8 @@ static int operands_ok(const rnne_program *p)
     return 1;
 }
 
-static int instrs_ok(const rnne_program *p)
+/* Also gives each instruction its place in the contexts' prepared data. */
+static int instrs_ok(rnne_program *p)
 {
     for (int64_t i = 0; i < p->n_refs; i++) {
         if (p->refs[i] != -1 && !in_range(p->refs[i], p->n_operands)) {
@@ -140,6 +141,8 @@ static int instrs_ok(const rnne_program *p)
             (op->floats >= 0 && in->floats.count != op->floats)) {
             return 0;
         }
+        p->prepared_at[i] = p->prepared_bytes;
+        p->prepared_bytes += rnne_align((int64_t)op->prepared);
     }
     return 1;
 }
@@ -177,7 +180,8 @@ rnne_status rnne_program_create(const rnne_program_desc *d, const rnne_kernels *
         .n_constants = d->n_constants, .n_inputs = d->n_inputs, .n_outputs = d->n_outputs,
         .n_slots = d->n_slots};
     p->input_buffer = calloc((size_t)d->n_inputs + 1, sizeof(int64_t));
-    if (!p->input_buffer || !copy_tables(p, d)) {
+    p->prepared_at = d->n_instrs < 0 ? NULL : calloc((size_t)d->n_instrs + 1, sizeof(int64_t));
+    if (!p->input_buffer || !p->prepared_at || !copy_tables(p, d)) {
         rnne_program_free(p);
         return RNNE_E_MEMORY;
     }
@@ -205,5 +209,6 @@ void rnne_program_free(rnne_program *p)
     free(p->constants);
     free(p->constant_bytes);
     free(p->input_buffer);
+    free(p->prepared_at);
     free(p);
 }

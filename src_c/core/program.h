@@ -57,6 +57,8 @@ struct rnne_program {
     const void **constants;
     int64_t *constant_bytes;
     int64_t *input_buffer; /* buffer of input i, or -1 where nothing reads it */
+    int64_t *prepared_at;  /* byte offset of each instruction's prepared data */
+    int64_t prepared_bytes;
 };
 
 /** A resolved operand: where it lies and how it is laid out, in elements. */
@@ -71,6 +73,7 @@ struct rnne_context {
     int bound;
     int64_t *values;   /* of expressions */
     rnne_view *views;  /* of operands */
+    char *prepared;    /* what instructions worked out at bind time */
     void **base;       /* of buffers */
     int64_t *slot_at;  /* byte offset of arena slots */
     int64_t *flush_at; /* byte offset of the cleaned copy of input i */
@@ -86,6 +89,10 @@ typedef struct rnne_op {
     rnne_status (*bind)(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                         int64_t *cost);
     rnne_status (*run)(const rnne_context *ctx, const rnne_instr *in, void *scratch);
+    /** Bytes an instruction keeps from bind to run, and what fills them once all buffers but the
+     * inputs and outputs have their address; 0 and NULL where nothing is kept. */
+    size_t prepared;
+    void (*prepare)(const rnne_context *ctx, const rnne_instr *in, void *prepared);
 } rnne_op;
 
 /** NULL for an unknown opcode. */
@@ -99,6 +106,12 @@ static inline const rnne_view *rnne_view_of(const rnne_context *ctx, const rnne_
 {
     int64_t ref = ctx->program->refs[in->operands.first + i];
     return ref < 0 ? NULL : &ctx->views[ref];
+}
+
+/** Prepared data of an instruction. */
+static inline void *rnne_prepared(const rnne_context *ctx, const rnne_instr *in)
+{
+    return ctx->prepared + ctx->program->prepared_at[in - ctx->program->instrs];
 }
 
 static inline float *rnne_f32(const rnne_context *ctx, const rnne_view *view)

@@ -13,8 +13,9 @@ typedef struct rnne_pass {
     const rnne_instr *in;
     const rnne_layer *layer;
     const rnne_kernels *kernels;
-    rnne_cell cell;
-    rnne_step_fn *first, *second; /* second: GRU reset-before's candidate */
+    const rnne_cell *cell;
+    const rnne_matrix *proj;
+    rnne_step_fn *first, *second;
     const rnne_view *x, *y, *h_n, *c_n;
     int64_t d;
     int reverse;
@@ -25,7 +26,6 @@ typedef struct rnne_pass {
     float **to;
     size_t h_stride, c_stride;
     float proj_clip;
-    rnne_matrix proj;
 } rnne_pass;
 
 static int64_t row_of(const rnne_pass *p, int64_t i)
@@ -104,7 +104,7 @@ static void project_out(const rnne_pass *p, float *h, int64_t rows)
         p->from[i] = p->m + (size_t)i * p->c_stride;
         p->to[i] = h + (size_t)i * p->h_stride;
     }
-    p->kernels->linear(&p->proj, p->from, p->to, (size_t)rows, n, &identity);
+    p->kernels->linear(p->proj, p->from, p->to, (size_t)rows, n, &identity);
     for (int64_t i = 0; i < rows; i++) {
         p->kernels->clamp(p->to[i], p->to[i], n, p->proj_clip);
         p->kernels->settle(p->to[i], p->to[i], n);
@@ -118,9 +118,9 @@ static float *advance(const rnne_pass *p, rnne_step *step, float *h, int64_t row
     step->h = h;
     step->rows = (size_t)rows;
     step->h_next = p->m ? p->m : next;
-    p->first(&p->cell, step);
+    p->first(p->cell, step);
     if (p->second) {
-        p->second(&p->cell, step);
+        p->second(p->cell, step);
     }
     if (p->m) {
         project_out(p, next, rows);
@@ -147,8 +147,8 @@ static int64_t project_chunk(const rnne_pass *p, rnne_step *step, int64_t s, int
         }
         rows = still_running(p, rows, ++s);
     }
-    step->xp_panel = (size_t)filled * p->cell.x.gates * RNNE_PANEL;
-    p->kernels->project(&p->cell.x, 0, p->cell.panels, p->rows, (size_t)filled, p->xp,
+    step->xp_panel = (size_t)filled * p->cell->x.gates * RNNE_PANEL;
+    p->kernels->project(&p->cell->x, 0, p->cell->panels, p->rows, (size_t)filled, p->xp,
                         step->xp_panel);
     return s;
 }
@@ -156,7 +156,7 @@ static int64_t project_chunk(const rnne_pass *p, rnne_step *step, int64_t s, int
 static void run_direction(const rnne_pass *p)
 {
     rnne_step step = {.h_stride = p->h_stride, .next_stride = p->c_stride, .c = p->c, .z = p->z,
-                      .rh = p->rh, .panel_end = p->cell.panels};
+                      .rh = p->rh, .panel_end = p->cell->panels};
     int64_t rows = still_running(p, p->layer->batch, 0), projected = 0;
     /* A single row of one step, or of a narrow input, is cheapest projected inside the step. */
     const int inside = p->layer->batch == 1 && !p->second &&
@@ -173,7 +173,7 @@ static void run_direction(const rnne_pass *p)
         h = advance(p, &step, h, rows);
         store_outputs(p, h, s, rows);
         if (!inside) {
-            step.xp += (size_t)rows * p->cell.x.gates * RNNE_PANEL;
+            step.xp += (size_t)rows * p->cell->x.gates * RNNE_PANEL;
         }
         int64_t left = still_running(p, rows, s + 1);
         finish_rows(p, h, left, rows);
@@ -247,43 +247,56 @@ static void set_up_pass(rnne_pass *p, const rnne_layer *l, char *scratch, int ha
     p->proj_clip = rnne_float(p->ctx, p->in, 3);
 }
 
-static void choose_kernels(rnne_pass *p)
+static void choose_kernels(const rnne_context *ctx, rnne_recurrent *r, int64_t d)
 {
-    const rnne_layer *l = p->layer;
-    const int general = rnne_cell_is_general(&p->cell, l->kind);
+    const rnne_layer *l = &r->layer;
+    const int general = rnne_cell_is_general(&r->sides[d].cell, l->kind);
     const int before = l->kind == R_GRU && !l->reset_after;
     const int kind = l->kind == R_LSTM  ? RNNE_STEP_LSTM
                      : l->kind == R_RNN ? RNNE_STEP_RNN
                      : before           ? RNNE_STEP_GRU_BEFORE_GATES
                                         : RNNE_STEP_GRU_AFTER;
-    p->first = p->kernels->steps[kind + general];
-    p->second = before ? p->kernels->steps[RNNE_STEP_GRU_BEFORE_CANDIDATE + general] : NULL;
+    rnne_step_fn *const *steps = ctx->program->kernels->steps;
+    r->sides[d].first = steps[kind + general];
+    r->sides[d].second = before ? steps[RNNE_STEP_GRU_BEFORE_CANDIDATE + general] : NULL;
+}
+
+static void prepare(const rnne_context *ctx, const rnne_instr *in, void *prepared)
+{
+    rnne_recurrent *r = prepared;
+    rnne_layer_read(ctx, in, &r->layer);
+    rnne_layer_place(&r->layer, rnne_view_of(ctx, in, RLENGTHS) != NULL,
+                     rnne_view_of(ctx, in, RPROJ) != NULL);
+    for (int64_t d = 0; d < r->layer.directions; d++) {
+        rnne_layer_cell(ctx, in, &r->layer, d, &r->sides[d].cell, &r->sides[d].proj);
+        r->sides[d].reverse = d == 1 || r->layer.has_reverse_first;
+        choose_kernels(ctx, r, d);
+    }
 }
 
 static rnne_status run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
 {
-    rnne_layer layer;
+    const rnne_recurrent *r = rnne_prepared(ctx, in);
     const rnne_view *lengths = rnne_view_of(ctx, in, RLENGTHS);
-    const rnne_view *proj = rnne_view_of(ctx, in, RPROJ);
     rnne_pass pass = {.ctx = ctx, .in = in};
-    rnne_status s = rnne_layer_read(ctx, in, &layer);
-    s = s == RNNE_OK ? rnne_layer_place(&layer, lengths != NULL, proj != NULL) : s;
-    if (s == RNNE_OK && lengths) {
+    if (lengths) {
         const int32_t *data = (const int32_t *)ctx->base[lengths->buffer] + lengths->offset;
-        s = sort_rows(&layer, data, lengths->stride[0], scratch);
+        rnne_status s = sort_rows(&r->layer, data, lengths->stride[0], scratch);
+        if (s != RNNE_OK) {
+            return s;
+        }
     }
-    if (s != RNNE_OK) {
-        return s;
-    }
-    set_up_pass(&pass, &layer, scratch, lengths != NULL);
-    for (int64_t d = 0; d < layer.directions; d++) {
+    set_up_pass(&pass, &r->layer, scratch, lengths != NULL);
+    for (int64_t d = 0; d < r->layer.directions; d++) {
         pass.d = d;
-        pass.reverse = d == 1 || layer.has_reverse_first;
-        rnne_layer_cell(ctx, in, &layer, d, &pass.cell, &pass.proj);
-        choose_kernels(&pass);
-        load_state(&pass, rnne_view_of(ctx, in, RH0), pass.h[0], pass.h_stride, layer.out);
+        pass.reverse = r->sides[d].reverse;
+        pass.cell = &r->sides[d].cell;
+        pass.proj = &r->sides[d].proj;
+        pass.first = r->sides[d].first;
+        pass.second = r->sides[d].second;
+        load_state(&pass, rnne_view_of(ctx, in, RH0), pass.h[0], pass.h_stride, r->layer.out);
         if (pass.c) {
-            load_state(&pass, rnne_view_of(ctx, in, RC0), pass.c, pass.c_stride, layer.hidden);
+            load_state(&pass, rnne_view_of(ctx, in, RC0), pass.c, pass.c_stride, r->layer.hidden);
         }
         run_direction(&pass);
         clear_tails(&pass);
@@ -307,4 +320,5 @@ static rnne_status bind(const rnne_context *ctx, const rnne_instr *in, int64_t *
     return s;
 }
 
-const rnne_op rnne_op_recurrent = {"recurrent", R_OPERANDS, R_INTS, R_FLOATS, bind, run};
+const rnne_op rnne_op_recurrent = {
+    "recurrent", R_OPERANDS, R_INTS, R_FLOATS, bind, run, sizeof(rnne_recurrent), prepare};

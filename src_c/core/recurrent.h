@@ -28,6 +28,17 @@ typedef struct rnne_layer {
         count_at, bytes;
 } rnne_layer;
 
+/** What is worked out once per set of sizes. */
+typedef struct rnne_recurrent {
+    rnne_layer layer;
+    struct {
+        rnne_cell cell;
+        rnne_matrix proj;
+        rnne_step_fn *first, *second; /* second: GRU reset-before's candidate */
+        int reverse;
+    } sides[2];
+} rnne_recurrent;
+
 /** Read and check sizes; RNNE_E_SHAPE where operands disagree. */
 rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *layer);
 /** Lay out the working memory. */

@@ -128,8 +128,8 @@ class Call:
         self.op = message.op_type
         self.name = name
         self.where = f"node {name!r} ({message.op_type})"
-        self.inputs = inputs
-        self.outputs = outputs
+        self.inputs = list(inputs)
+        self.outputs = list(outputs)
         self.attributes = Attributes(message, self.where)
         self.opset = builder.opset
 
