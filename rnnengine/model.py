@@ -189,7 +189,8 @@ class Model(Runner):
         if timeline is not None and timeline.obstacle is None:
             try:
                 freed, line = self._freed(timeline, pairs)
-                return _Form(self._compile(freed, line), freed, line, None)
+                exposed = expose_state(freed, line)
+                return _Form(self._compile(exposed, line), exposed, line, None)
             except (RNNEngineError, UndecidedError):
                 pass  # the declared sizes remain: a stream takes frames as they are declared
         fixed = timeline if timeline is not None and timeline.obstacle is None else None

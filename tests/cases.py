@@ -35,6 +35,8 @@ PARAMETERS = {
 }  # fmt: skip
 DEFAULTS = {"leaky_relu": (0.01, 0.0), "elu": (1.0, 0.0), "hard_sigmoid": (0.2, 0.5)}
 """Functions whose parameters may be left out, at the end of the lists."""
+KERAS_HARD_SIGMOID = Activation("hard_sigmoid", 1 / 6, 0.5)
+NOT_IN_KERAS = {"thresholded_relu", "affine", "scaled_tanh"}
 MARGIN = 1e-5
 """Cases with a pre-activation this close to a jump of its activation are drawn again."""
 LARGEST = 8.0
@@ -258,6 +260,8 @@ def _draw_activation(rng: np.random.Generator, name: str) -> Activation:
     }.get(name, (0.0, 0.0))
     if name in DEFAULTS and _flip(rng, 0.4):
         alpha, beta = DEFAULTS[name]
+    elif name == "hard_sigmoid" and _flip(rng, 0.5):
+        return KERAS_HARD_SIGMOID
     gamma = 0.0 if name != "relu_keras" or low[2] < 0.5 else 0.4 * low[2]
     return Activation(name, alpha, beta, gamma)
 
@@ -447,9 +451,16 @@ def _witnesses(spec: Spec) -> set[str]:
         found.add("onnxruntime")
     usual = spec.default_activations or (spec.op == "RNN" and functions in ({"relu"}, {"tanh"}))
     torch_gru = spec.op != "GRU" or spec.attrs.reset_after
-    if free and usual and torch_gru and not empty and spec.attrs.direction != "reverse":
+    one = len({row for row in spec.attrs.activations}) == 1
+    narrow = not spec.proj or spec.width < spec.attrs.hidden_size
+    supported = usual and one and torch_gru and narrow and spec.attrs.direction != "reverse"
+    if free and supported and not empty:
         found.add("torch")
     same = all(len(row) < 3 or row[1] == row[2] for row in spec.attrs.activations)
-    if free and same and not spec.proj and "thresholded_relu" not in functions:
+    sixth = all(
+        a == KERAS_HARD_SIGMOID for row in spec.attrs.activations for a in row
+        if a.name == "hard_sigmoid"
+    )  # fmt: skip
+    if free and same and sixth and not (spec.proj or functions & NOT_IN_KERAS):
         found.add("keras")
     return found

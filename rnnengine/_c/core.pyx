@@ -209,6 +209,37 @@ cdef class Context:
     cdef inline int64_t cost(self) noexcept:
         return rnne_context_cost(self.ptr)
 
+    def execute(self, symbols, list inputs, list outputs):
+        """Bind to sizes and run once over raw arrays, in program order (for tests).
+
+        Arrays must be contiguous and of the sizes the program asks for at these symbols.
+        """
+        cdef const void **sources = <const void **>malloc((len(inputs) + 1) * sizeof(void *))
+        cdef void **targets = <void **>malloc((len(outputs) + 1) * sizeof(void *))
+        cdef int64_t values[8]
+        cdef uintptr_t at
+        cdef Py_ssize_t i
+        try:
+            if sources == NULL or targets == NULL:
+                raise MemoryError
+            for i in range(8):
+                values[i] = symbols[i] if i < len(symbols) else 0
+            for i in range(len(inputs)):
+                at = inputs[i].ctypes.data
+                sources[i] = <const void *>at
+            for i in range(len(outputs)):
+                at = outputs[i].ctypes.data
+                targets[i] = <void *>at
+            self.bind(values)
+            self.run(sources, targets, True)
+        finally:
+            free(sources)
+            free(targets)
+
+    def size(self, Py_ssize_t expr):
+        """Value of an expression at the bound sizes."""
+        return rnne_context_value(self.ptr, expr)
+
     @property
     def arena_bytes(self):
         """Bytes of arena held."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from itertools import repeat
+from typing import Any, TypeAlias
 
 import numpy as np
 
 import rnnengine as rn
 from rnnengine.bench.cases import Array, LayerCase
 
-__all__ = ["ENGINES", "Prepared"]
+__all__ = ["ENGINES", "Loop", "Prepared"]
+
+Loop: TypeAlias = Callable[[int], object]
+"""Makes that many calls, an even number."""
 
 
 STEPS_COMPARED = 8
@@ -28,14 +31,13 @@ class Prepared:
     output : float32 array [N, H]
         What the engine computes, starting from a zero state: all T steps of a run, or the first
         ``STEPS_COMPARED`` steps of a stream that is fed the same x again and again.
-    ways : mapping of str to tuple of callables
-        Ways of making the call that is timed, each as callables to be called in turn; no Python
-        function stands between the measuring loop and the engine's interface where it can be
-        avoided, because that would cost the faster engine more.
+    ways : mapping of str to callable
+        Ways of making the call that is timed. Each is a loop that makes ``count`` calls as a
+        program would write them; a function around the call would cost the faster engine more.
     """
 
     output: Array
-    ways: Mapping[str, tuple[Callable[[], object], ...]]
+    ways: Mapping[str, Loop]
 
 
 def prepare_rnnengine(case: LayerCase) -> Prepared:
@@ -43,12 +45,20 @@ def prepare_rnnengine(case: LayerCase) -> Prepared:
     model = rn.load(case.onnx_bytes("open"))
     x = case.input()
     y = np.empty((case.steps, 1, 1, case.hidden), dtype=np.float32)
-    if case.steps > 1:
-        model.run(x, out=y)
-        return Prepared(y[:, 0, 0].copy(), {"run": (partial(model.run, x, out=y),)})
     stream = model.stream(batch=1)
-    output = np.stack([stream.step(x, out=y)[0, 0, 0].copy() for _ in range(STEPS_COMPARED)])
-    return Prepared(output, {"step": (partial(stream.step, x, out=y),)})
+
+    def run(count: int) -> None:
+        for _ in repeat(None, count):
+            model.run(x, out=y)
+
+    def step(count: int) -> None:
+        for _ in repeat(None, count):
+            stream.step(x, out=y)
+
+    if case.steps > 1:
+        return Prepared(model.run(x)[:, 0, 0], {"run": run})
+    output = np.stack([stream.step(x)[0, 0, 0] for _ in range(STEPS_COMPARED)])
+    return Prepared(output, {"step": step})
 
 
 def prepare_onnxruntime(case: LayerCase) -> Prepared:
@@ -89,11 +99,17 @@ def _onnxruntime_run(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
     binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x))
     binding.bind_ortvalue_output("y", target)
     session.run_with_iobinding(binding)
-    ways = {
-        "run": (partial(session.run, names, feeds),),
-        "io-binding": (partial(session.run_with_iobinding, binding),),
-    }
-    return Prepared(output[:, 0, 0], ways), target.numpy()[:, 0, 0]
+
+    def run(count: int) -> None:
+        for _ in repeat(None, count):
+            session.run(names, feeds)
+
+    def run_bound(count: int) -> None:
+        for _ in repeat(None, count):
+            session.run_with_iobinding(binding)
+
+    prepared = Prepared(output[:, 0, 0], {"run": run, "io-binding": run_bound})
+    return prepared, target.numpy()[:, 0, 0]
 
 
 def _onnxruntime_step(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
@@ -102,31 +118,35 @@ def _onnxruntime_step(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
 
     x, zero = case.input(), np.zeros((1, 1, case.hidden), dtype=np.float32)
     names = [f"{name}_next" for name in case.states]
-    feeds = {"x": x} | dict.fromkeys(case.states, zero)
-
-    def run() -> Array:
-        results: list[Array] = session.run(names, feeds)
-        feeds.update(zip(case.states, results, strict=True))
-        return results[0]
-
-    x_value = ort.OrtValue.ortvalue_from_numpy(x)
     # An OrtValue may use the memory of its array, so every one gets an array of its own.
     ends = [[ort.OrtValue.ortvalue_from_numpy(zero.copy()) for _ in case.states] for _ in range(2)]
-    bound, results_of = [], []
-    for before, after in (ends, ends[::-1]):
-        binding = session.io_binding()
-        binding.bind_ortvalue_input("x", x_value)
+    bindings = [session.io_binding(), session.io_binding()]
+    for binding, before, after in zip(bindings, ends, ends[::-1], strict=True):
+        binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x))
         for name, old, new in zip(case.states, before, after, strict=True):
             binding.bind_ortvalue_input(name, old)
             binding.bind_ortvalue_output(f"{name}_next", new)
-        bound.append(partial(session.run_with_iobinding, binding))
-        results_of.append(after[0])
-    output = np.stack([run()[0, 0] for _ in range(STEPS_COMPARED)])
+
+    def run(count: int) -> Array:
+        feeds = {"x": x} | dict.fromkeys(case.states, zero)
+        for _ in repeat(None, count):
+            results = session.run(names, feeds)
+            feeds.update(zip(case.states, results, strict=True))
+        h: Array = results[0][0, 0]
+        return h
+
+    def run_bound(count: int) -> None:
+        even, odd = bindings
+        for _ in repeat(None, count // 2):
+            session.run_with_iobinding(even)
+            session.run_with_iobinding(odd)
+
+    output = np.stack([run(count) for count in range(1, STEPS_COMPARED + 1)])
     output_bound = np.empty_like(output)
     for step in range(STEPS_COMPARED):
-        bound[step % 2]()
-        output_bound[step] = results_of[step % 2].numpy()[0, 0]
-    return Prepared(output, {"run": (run,), "io-binding": tuple(bound)}), output_bound
+        session.run_with_iobinding(bindings[step % 2])
+        output_bound[step] = ends[1 - step % 2][0].numpy()[0, 0]
+    return Prepared(output, {"run": run, "io-binding": run_bound}), output_bound
 
 
 ENGINES: dict[str, Callable[[LayerCase], Prepared]] = {

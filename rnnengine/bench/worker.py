@@ -9,10 +9,9 @@ import gc
 import multiprocessing
 import time
 from collections.abc import Callable
-from itertools import cycle, islice
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any
 
 from rnnengine.bench.cases import Array, LayerCase
 
@@ -21,8 +20,6 @@ __all__ = ["Worker"]
 BLOCK_SECONDS = 0.002
 """Calls are timed in blocks of at least this length."""
 WARM_UP_SECONDS = 0.05
-
-Calls: TypeAlias = tuple[Callable[[], object], ...]
 
 
 class Worker:
@@ -119,38 +116,37 @@ def _roof_handlers() -> dict[str, Callable[[Any], Any]]:
 
 def _engine_handlers(kind: str) -> dict[str, Callable[[Any], Any]]:
     import rnnengine as rn
-    from rnnengine.bench.peers import ENGINES, Prepared
+    from rnnengine.bench.peers import ENGINES, Loop, Prepared
 
-    ready: dict[str, tuple[Calls, int]] = {}
+    ready: dict[str, tuple[Loop, int]] = {}
 
     def prepare(case: LayerCase) -> tuple[Array, list[str]]:
         prepared: Prepared = ENGINES[kind](case)
         ready.clear()
         gc.collect()
-        for way, calls in prepared.ways.items():
-            ready[way] = calls, _calls_per_block(calls)
+        for way, loop in prepared.ways.items():
+            ready[way] = loop, _calls_per_block(loop)
         return prepared.output, list(ready)
 
     def measure(way: str) -> float:
-        calls, count = ready[way]
-        _seconds(calls, -(-count // 4))
-        return _seconds(calls, count) / count
+        loop, count = ready[way]
+        _seconds(loop, max(2, count // 8 * 2))
+        return _seconds(loop, count) / count
 
     return {"prepare": prepare, "time": measure, "about": lambda _: rn.cpu_info()}
 
 
-def _seconds(calls: Calls, count: int) -> float:
+def _seconds(loop: Callable[[int], object], count: int) -> float:
     start = time.perf_counter()
-    for call in islice(cycle(calls), count):
-        call()
+    loop(count)
     return time.perf_counter() - start
 
 
-def _calls_per_block(calls: Calls) -> int:
-    """Warm up, then count how many calls fill a block."""
-    count, spent = len(calls), 0.0
+def _calls_per_block(loop: Callable[[int], object]) -> int:
+    """Warm up, then count how many calls fill a block; always an even number."""
+    count, spent = 2, 0.0
     while spent < WARM_UP_SECONDS:
-        took = _seconds(calls, count)
+        took = _seconds(loop, count)
         spent += took
         if took < BLOCK_SECONDS:
             count *= 2

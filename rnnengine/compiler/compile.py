@@ -16,7 +16,7 @@ from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Graph, Size, State, TensorType, product, symbols_of
 from rnnengine.ops import infer_types
 from rnnengine.program import ProgramBuilder
-from rnnengine.program.builder import Constant
+from rnnengine.program.builder import Constant, ProgramTables
 
 __all__ = ["Compiled", "compile_graph"]
 
@@ -34,11 +34,17 @@ class Compiled:
         Names of the run-time integers, in the program's order.
     types : mapping of str to TensorType
         Of every value of the graph.
+    tables : ProgramTables
+        The program as the C core read it.
+    constants : list of arrays
+        Content of its constant buffers, packed.
     """
 
     plan: Plan
     symbols: tuple[str, ...]
     types: Mapping[str, TensorType]
+    tables: ProgramTables
+    constants: list[Array]
 
 
 def compile_graph(
@@ -47,7 +53,6 @@ def compile_graph(
     *,
     time_axes: Mapping[str, int | None],
     declared: Mapping[str, tuple[Size, ...]],
-    packs: dict[int, Array] | None = None,
 ) -> Compiled:
     """Compile a graph in settled form.
 
@@ -60,8 +65,6 @@ def compile_graph(
         Time axis of each graph input and output.
     declared : mapping of str to shape
         Shapes of the inputs as the file declares them; ``run`` insists on their fixed sizes.
-    packs : dict, optional
-        Packed weights by the identity of the array they came from, shared between programs.
 
     Raises
     ------
@@ -86,17 +89,18 @@ def compile_graph(
     states = [_state(builder, graph, types, state) for state in graph.states]
     hidden = {s[1] for s, state in zip(states, graph.states, strict=True) if state.implicit}
     tables = builder.finish(slots)
+    constants = [_content(c) for c in tables.constants]
     program = core.Program(
         isa,
         tables.tables,
-        [_content(c, packs) for c in tables.constants],
+        constants,
         len(tables.symbols),
         tables.n_inputs,
         tables.n_outputs,
         tables.n_slots,
     )
     plan = Plan(program, inputs, outputs, states, hidden)
-    return Compiled(plan, tuple(tables.symbols), types)
+    return Compiled(plan, tuple(tables.symbols), types, tables, constants)
 
 
 def _symbols(graph: Graph) -> list[str]:
@@ -168,7 +172,7 @@ def _state(
     )
 
 
-def _content(constant: Constant, packs: dict[int, Array] | None) -> Array:
+def _content(constant: Constant) -> Array:
     """Array behind a constant buffer; matrices of all directions are packed one after another."""
     if not constant.packed:
         return constant.array

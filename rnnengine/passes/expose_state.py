@@ -19,7 +19,8 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
     """Return the graph with an input and an output for each state of its time line.
 
     A state's initial value is the node's own: zeros, or a constant. Names are
-    ``<node name>.h`` and ``.c``.
+    ``<node name>.h`` and ``.c``. In a graph that declares state of its own, only the nodes that
+    this state enters are followed, and of those what it leaves out (an LSTM's h beside its c).
 
     Raises
     ------
@@ -34,14 +35,17 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
     for position, node in enumerate(nodes):
         if node not in timeline.recurrent:
             continue
-        if len(node.inputs) > 5 and node.inputs[5] is not None:
+        open_ = [c for c in _carried(node) if _is_constant(graph, node, c[1], sources)]
+        if graph.states and len(open_) == len(_carried(node)):
+            continue
+        if open_ and len(node.inputs) > 5 and node.inputs[5] is not None:
             raise UnsupportedModelError(
                 f"{describe(node)}: it has sequence lengths of its own; a stream takes the steps "
                 "that it is given"
             )
         operands = [*node.inputs, *[None] * 8][: max(8, len(node.inputs))]
         results = [*node.outputs, None, None, None][:3]
-        for letter, operand, result in _carried(node):
+        for letter, operand, result in open_ if graph.states else _carried(node):
             shape = _state_type(node, timeline, letter)
             initial = _initial(graph, node, operands[operand], sources)
             name = f"{node.name}.{letter}"
@@ -79,6 +83,14 @@ def _state_type(node: Node, timeline: Timeline, letter: str) -> TensorType:
     return TensorType(np.dtype(np.float32), (r.shape[0], x.shape[1], width))
 
 
+def _is_constant(graph: Graph, node: Node, operand: int, sources: dict[str, Node]) -> bool:
+    name = node.inputs[operand] if operand < len(node.inputs) else None
+    if name is None or name in graph.constants:
+        return True
+    source = sources.get(name)
+    return source is not None and source.op == "Expand" and source.inputs[0] in graph.constants
+
+
 def _initial(
     graph: Graph, node: Node, name: str | None, sources: dict[str, Node]
 ) -> Array | None:
@@ -89,8 +101,7 @@ def _initial(
         return np.asarray(graph.constants[name], np.float32)
     source = sources.get(name)
     if source is not None and source.op == "Expand" and source.inputs[0] in graph.constants:
-        array = np.asarray(graph.constants[source.inputs[0]], np.float32)
-        return array if array.ndim <= 3 else None
+        return np.asarray(graph.constants[source.inputs[0]], np.float32)
     raise UnsupportedModelError(
         f"{describe(node)}: its initial state {name!r} is computed from the model's inputs, so a "
         "stream has nothing to start from; make it an input of the model, or run whole sequences"

@@ -2,7 +2,7 @@
  *
  * alpha, beta and gamma are the three parameters an activation takes; those it does not use are 0.
  * NaN gives NaN. Infinity gives the limit of the definition where there is one. Numbers are stored
- * in programs: new ones are added at the end. Errors and signs of zero: kernels/activation.inc.h. */
+ * in programs: new ones are added at the end. Errors, signs of zero: kernels/activation.inc.h. */
 #ifndef RNNE_ACTIVATION_H
 #define RNNE_ACTIVATION_H
 
@@ -11,8 +11,8 @@ typedef enum rnne_activation {
     RNNE_ACT_TANH = 1,              /* tanh(x) */
     RNNE_ACT_SIGMOID = 2,           /* 1 / (1 + exp(-x)) */
     RNNE_ACT_RELU = 3,              /* max(0, x) */
-    RNNE_ACT_RELU_KERAS = 4,        /* x > gamma ? x : 0, if beta is finite clamped to [0, beta], less
-                                       alpha * max(0, gamma - x); alpha = negative_slope,
+    RNNE_ACT_RELU_KERAS = 4,        /* x > gamma ? x : 0, clamped to [0, beta] if beta is finite,
+                                       less alpha * max(0, gamma - x); alpha = negative_slope,
                                        beta = max_value (infinity without), gamma = threshold */
     RNNE_ACT_LEAKY_RELU = 5,        /* x >= 0 ? x : alpha * x */
     RNNE_ACT_THRESHOLDED_RELU = 6,  /* x >= alpha ? x : 0 */
@@ -22,7 +22,7 @@ typedef enum rnne_activation {
     RNNE_ACT_ELU = 10,              /* x >= 0 ? x : alpha * (exp(x) - 1) */
     RNNE_ACT_SOFTSIGN = 11,         /* x / (1 + |x|) */
     RNNE_ACT_SOFTPLUS = 12,         /* log(1 + exp(x)) */
-    RNNE_ACT_SELU = 13,             /* s * (x >= 0 ? x : a * (exp(x) - 1)), a = 1.67326..., s = 1.0507... */
+    RNNE_ACT_SELU = 13,             /* s * (x >= 0 ? x : a * (exp(x) - 1)); a = 1.6733, s = 1.0507 */
     RNNE_ACT_CELU = 14,             /* max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) */
     RNNE_ACT_SILU = 15,             /* x * sigmoid(x) */
     RNNE_ACT_HARD_SILU = 16,        /* x * clamp(x / 6 + 1/2, 0, 1) */

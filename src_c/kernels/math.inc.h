@@ -1,8 +1,8 @@
-/* Vector mathematics, written once in correctly rounded operations, so that every ISA gives the same
- * bits. No tables, no estimates, no branches.
+/* Vector mathematics, written once in correctly rounded operations, so that every ISA gives the
+ * same bits. No tables, no estimates, no branches.
  *
- * The errors stated are the largest over every float32 input, denormal results included, in units in
- * the last place of the exact result; tests/test_math.py measures them. NaN gives NaN everywhere.
+ * The errors stated are the largest over every float32 input, denormal results included, in units
+ * in the last place of the exact result; tests/test_math.py measures them. NaN always gives NaN.
  * Coefficients: tools/fit_math.py, which prints these lines. */
 #include <math.h>
 
@@ -39,8 +39,8 @@
 #define ERF_G5 0x1.91d04ep-9f
 #define ERF_G6 -0x1.9fb716p-13f
 
-/* 1.5 * 2^23: adding it rounds to the nearest integer (ties to even), which is then in the low bits.
- * An exponent bias added to it arrives there too, and a shift makes a power of two of both. */
+/* 1.5 * 2^23: adding it rounds to the nearest integer (ties to even), which is then in the low
+ * bits. A bias added to it arrives there too, and a shift makes a power of two of both. */
 #define ROUND_TO_INT 0x1.8p23f
 #define LOG2_E 0x1.715476p0f
 /* log(2) in two parts; the first has 15 bits, so that its products with exponents are exact. */
@@ -76,7 +76,7 @@ VF_INLINE vf exp_slope(vf r, const float sign)
     return vf_fma(vf_fma(high, r2, mid), r2, low);
 }
 
-/* exp(x). Error <= 0.98; overflow gives infinity. 2^n goes on in two halves, so that a denormal
+/* exp(x). Error <= 1.02; overflow gives infinity. 2^n goes on in two halves, so that a denormal
  * result is rounded once and the largest finite one is reached. */
 VF_INLINE vf exp_f32(vf x)
 {
@@ -98,7 +98,8 @@ VF_INLINE vf exp_nonpos_f32(vf x)
     return vf_mul(value, vf_set1(0x1p-64f));
 }
 
-/* exp(x) - 1. Error <= 1.6; -0 gives +0. Computed at half its size to reach the largest finite one. */
+/* exp(x) - 1. Error <= 2.6; -0 gives +0. Computed at half its size, so that the largest finite
+ * results are reached. */
 VF_INLINE vf expm1_f32(vf x)
 {
     exp_parts e = exp_split(vf_min(vf_set1(89.0f), vf_max(vf_set1(-18.0f), x)), 1.0f, 126);
@@ -128,9 +129,9 @@ VF_INLINE vf sigmoid_f32(vf x)
  *
  * |x| = n log(4) + r with |r| <= log(2). For n = 0 the result is h = tanh(r). Otherwise, with
  * s = 16^n, it is 1 - 2 (1 - h) / ((s + 1) + (s - 1) h), where the subtraction from 1 makes errors
- * smaller. Both are b + (h - b) / d with b = min(n, 1) and d = ((s + 1) + (s - 1) h) / 2; for n = 0,
- * d is exactly 1. The power arrives as s / 8, so the quotient is 4 times too large. log(4) needs no
- * second part: its error, 2^-28, is multiplied by 1 - tanh(x)^2. */
+ * smaller. Both are b + (h - b) / d with b = min(n, 1) and d = ((s + 1) + (s - 1) h) / 2; d is 1
+ * exactly for n = 0. The power arrives as s / 8, so the quotient is 4 times too large. log(4) needs
+ * no second part: its error, 2^-28, is multiplied by 1 - tanh(x)^2. */
 VF_INLINE vf tanh_f32(vf x)
 {
     const vf shift = vf_set1(ROUND_TO_INT + 31.0f), eighth = vf_set1(0.125f);
@@ -150,7 +151,7 @@ VF_INLINE vf tanh_f32(vf x)
 
 /* ---- logarithms ------------------------------------------------------------------------------ */
 
-/* r^3 L(r^2): what 2 atanh(s) is beyond 2 s. */
+/* s^3 L(s^2): what 2 atanh(s) is beyond 2 s. */
 VF_INLINE vf atanh_tail(vf s)
 {
     vf s2 = vf_mul(s, s);
@@ -159,14 +160,14 @@ VF_INLINE vf atanh_tail(vf s)
     return vf_mul(vf_mul(s, s2), p);
 }
 
-/* log(1 + e) for 0 <= e <= 1, as 2 atanh(e / (2 + e)). Error <= 2.5. */
+/* log(1 + e) for 0 <= e <= 1, as 2 atanh(e / (2 + e)). Error <= 1.98. */
 VF_INLINE vf log1p_unit_f32(vf e)
 {
     vf s = vf_div(e, vf_add(e, vf_set1(2.0f)));
     return vf_add(vf_add(s, s), atanh_tail(s));
 }
 
-/* log(x): -infinity at +-0, NaN below 0, infinity at infinity. Error <= 2.5.
+/* log(x): -infinity at +-0, NaN below 0, infinity at infinity. Error <= 1.98.
  * x = 2^n m with sqrt(1/2) <= m < sqrt(2), f = m - 1, log(m) = 2 atanh(f / (2 + f)). */
 VF_INLINE vf log_f32(vf x)
 {
@@ -187,7 +188,7 @@ VF_INLINE vf log_f32(vf x)
 
 /* ---- error function -------------------------------------------------------------------------- */
 
-/* erf(x). Error <= 2, |result| <= 1, odd, -0 gives -0. */
+/* erf(x). Error <= 1.11, |result| <= 1, odd, -0 gives -0. */
 VF_INLINE vf erf_f32(vf x)
 {
     vf size = vf_min(vf_set1(3.95f), vf_abs(x)), x2 = vf_mul(size, size);

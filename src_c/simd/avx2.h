@@ -21,8 +21,14 @@ VF_INLINE __m256i vf_lanes_below(size_t n)
 }
 VF_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 VF_INLINE void vf_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
-VF_INLINE vf vf_load_n(const float *p, size_t n) { return _mm256_maskload_ps(p, vf_lanes_below(n)); }
-VF_INLINE void vf_store_n(float *p, vf v, size_t n) { _mm256_maskstore_ps(p, vf_lanes_below(n), v); }
+VF_INLINE vf vf_load_n(const float *p, size_t n)
+{
+    return _mm256_maskload_ps(p, vf_lanes_below(n));
+}
+VF_INLINE void vf_store_n(float *p, vf v, size_t n)
+{
+    _mm256_maskstore_ps(p, vf_lanes_below(n), v);
+}
 
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return _mm256_set1_ps(x); }

@@ -17,7 +17,10 @@ typedef __mmask16 vm;
 VF_INLINE __mmask16 vf_lanes_below(size_t n) { return (__mmask16)((1u << n) - 1u); }
 VF_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 VF_INLINE void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
-VF_INLINE vf vf_load_n(const float *p, size_t n) { return _mm512_maskz_loadu_ps(vf_lanes_below(n), p); }
+VF_INLINE vf vf_load_n(const float *p, size_t n)
+{
+    return _mm512_maskz_loadu_ps(vf_lanes_below(n), p);
+}
 VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     _mm512_mask_storeu_ps(p, vf_lanes_below(n), v);

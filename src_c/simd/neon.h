@@ -1,4 +1,4 @@
-/* Vector names on 4 lanes of AArch64 Advanced SIMD. Contract of each name: README.md beside this file. */
+/* Vector names on 4 lanes of AArch64. Contract of each name: README.md beside this file. */
 #ifndef RNNE_SIMD_NEON_H
 #define RNNE_SIMD_NEON_H
 

@@ -3,12 +3,13 @@
  *   cc -std=c11 -O3 -ffp-contract=off -Isrc_c -DISA_HEADER='"simd/avx2.h"' -mavx2 -mfma ... -lm
  *
  *   math_sweep sweep FUNCTION STRIDE OFFSET PART PARTS [hash]
- *       Evaluates the float32 bit patterns OFFSET, OFFSET + STRIDE, ... below 2^32, of which this run
- *       takes one of PARTS consecutive shares. Prints the number of inputs, the largest error in ULP
- *       against the C library in double and where it is, results out of bounds, NaN failures,
- *       f(-x) != -f(x) of odd functions, and a hash of all result bits. With `hash`, the hash only.
+ *       Evaluates the float32 bit patterns OFFSET, OFFSET + STRIDE, ... below 2^32, of which this
+ *       run takes one of PARTS consecutive shares. Prints the number of inputs, the largest error
+ *       in ULP against the C library in double and where it is, results out of bounds, NaN
+ *       failures, f(-x) != -f(x) of odd functions, and a hash of all result bits; with `hash` only
+ *       that. The hash is 64-bit FNV-1a over words of 32 bits, all NaN taken as one.
  *   math_sweep apply ID ALPHA BETA GAMMA   float32 from stdin through unary_f32 to stdout
- *   math_sweep op NAME                     float32 triples (a, b, c) from stdin through one operation
+ *   math_sweep op NAME                     float32 triples from stdin through one operation
  *   math_sweep lanes                       partial loads and stores, vm_any; prints faults
  *   math_sweep functions | ops             the names
  */
@@ -43,7 +44,7 @@ static float float_of(uint32_t b)
     return x;
 }
 
-/* ---- functions and their references ----------------------------------------------------------- */
+/* ---- functions and their references ---------------------------------------------------------- */
 
 #define EACH_FUNCTION(X)                                                                           \
     X(exp, exp_f32(a), exp(x), -INFINITY, INFINITY, 0.0, INFINITY, 0)                              \
@@ -80,7 +81,7 @@ typedef struct function {
 static const function functions[] = {EACH_FUNCTION(LIST_FUNCTION)};
 #define FUNCTIONS (sizeof functions / sizeof *functions)
 
-/* ---- sweep ------------------------------------------------------------------------------------ */
+/* ---- sweep ----------------------------------------------------------------------------------- */
 
 typedef struct tally {
     uint64_t count, hash, bound, nan, odd;
@@ -88,7 +89,7 @@ typedef struct tally {
     uint32_t worst_at;
 } tally;
 
-/* Distance in units of the last place of a float32 as large as `exact`; infinity counts as 2^128. */
+/* Distance in units in the last place of a float32 as large as `exact`; infinity is 2^128. */
 static double ulp_error(float got, double exact)
 {
     int exponent;
@@ -167,7 +168,7 @@ static int sweep(const function *f, char **arg, int hash_only)
     return 0;
 }
 
-/* ---- single operations ------------------------------------------------------------------------ */
+/* ---- single operations ----------------------------------------------------------------------- */
 
 #define TRUTH(MASK) vf_select(MASK, vf_set1(1.0f), vf_zero())
 #define EACH_OP(X)                                                                                 \
@@ -247,13 +248,14 @@ static int apply(char **arg)
         }
         got = fread(x + n, sizeof *x, BLOCK, stdin);
     }
-    unary_f32(atoi(arg[0]), strtof(arg[1], NULL), strtof(arg[2], NULL), strtof(arg[3], NULL), x, x, n);
+    unary_f32(atoi(arg[0]), strtof(arg[1], NULL), strtof(arg[2], NULL), strtof(arg[3], NULL), x, x,
+              n);
     fwrite(x, sizeof *x, n, stdout);
     free(x);
     return 0;
 }
 
-/* ---- partial vectors --------------------------------------------------------------------------- */
+/* ---- partial vectors ------------------------------------------------------------------------- */
 
 /* `readable` floats that end where memory that must not be touched begins. */
 static float *before_guard(size_t readable)
@@ -304,7 +306,7 @@ static int check_lanes(void)
     return faults != 0;
 }
 
-/* ---- command line ------------------------------------------------------------------------------ */
+/* ---- command line ---------------------------------------------------------------------------- */
 
 static const function *function_named(const char *name)
 {

@@ -1,0 +1,39 @@
+"""The specification matrix: the engine against the float64 oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cases import case
+from engine import load, run
+
+CHUNK = 50
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for each block of seeds, so that two processes share them."""
+    if "block" in metafunc.fixturenames:
+        total = int(metafunc.config.getoption("--matrix-cases"))
+        first = int(metafunc.config.getoption("--seed")) * 1_000_000
+        blocks = [range(first + i, first + min(i + CHUNK, total)) for i in range(0, total, CHUNK)]
+        metafunc.parametrize("block", blocks, ids=[f"{b.start}-{b.stop - 1}" for b in blocks])
+
+
+@pytest.mark.matrix
+def test_engine_agrees_with_the_oracle(block: range) -> None:
+    """Every output within 2e-6 * max(1, largest magnitude) of float64.
+
+    The kernel table changes from case to case; that the tables agree is test_bits.py's business.
+    """
+    from rnnengine._c import cpu
+
+    tables = cpu.available()
+    for seed in block:
+        drawn = case(seed)
+        result = run(load(drawn, tables[seed % len(tables)]), drawn.feeds)
+        assert result.keys() == drawn.expected.keys()
+        for name, expected in drawn.expected.items():
+            assert result[name].shape == expected.shape, f"{drawn}: {name}"
+            error = float(np.abs(result[name] - expected).max(initial=0))
+            assert error <= 2e-6 * drawn.largest, f"{drawn}: {name} is off by {error}"
