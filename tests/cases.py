@@ -339,9 +339,7 @@ def _reordered(value: Array, order: tuple[int, ...], axis: int) -> Array:
     return np.concatenate([np.split(value, len(order), axis)[g] for g in order], axis)
 
 
-def onnx_model(
-    spec: Spec, operands: tuple[Array | None, ...]
-) -> tuple[bytes, dict[str, Array]]:
+def onnx_model(spec: Spec, operands: tuple[Array | None, ...]) -> tuple[bytes, dict[str, Array]]:
     """The layer as an ONNX model of one node, and its feeds."""
     x, w, r, b_w, b_r, lengths, h0, c0, peephole, _ = operands
     assert x is not None and w is not None and r is not None

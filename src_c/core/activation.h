@@ -22,7 +22,7 @@ typedef enum rnne_activation {
     RNNE_ACT_ELU = 10,              /* x >= 0 ? x : alpha * (exp(x) - 1) */
     RNNE_ACT_SOFTSIGN = 11,         /* x / (1 + |x|) */
     RNNE_ACT_SOFTPLUS = 12,         /* log(1 + exp(x)) */
-    RNNE_ACT_SELU = 13,             /* s * (x >= 0 ? x : a * (exp(x) - 1)); a = 1.6733, s = 1.0507 */
+    RNNE_ACT_SELU = 13,             /* s * (x >= 0 ? x : a * (exp(x) - 1)), s = 1.0507, a = 1.67326 */
     RNNE_ACT_CELU = 14,             /* max(0, x) + min(0, alpha * (exp(x / alpha) - 1)) */
     RNNE_ACT_SILU = 15,             /* x * sigmoid(x) */
     RNNE_ACT_HARD_SILU = 16,        /* x * clamp(x / 6 + 1/2, 0, 1) */

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from cases import OUTPUTS, Case
 
+from cases import OUTPUTS, Case
 from rnnengine.ops import evaluate
 from rnnengine.ops.recurrent import Activation
 

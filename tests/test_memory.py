@@ -1,0 +1,91 @@
+"""A step allocates nothing; runs of changing length compile once and keep memory flat."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STEPS = """
+import ctypes, itertools, sys
+import numpy as np
+import rnnengine as rn
+from onnx_models import layer
+calls = ctypes.CDLL(None).allocation_calls
+calls.restype = ctypes.c_ulonglong
+for cell in ("LSTM", "GRU", "RNN"):
+    model = rn.load(layer(cell, 40, 24))
+    stream = model.stream(batch=3)
+    x = np.ones((1, 3, 24), np.float32)
+    out = {info.name: np.empty(info.shape and [1 if s == "time" else 3 if s == "batch" else s
+                               for s in info.shape], np.float32) for info in model.outputs}
+    for _ in range(1000):
+        stream.step(x, out=out)
+    before = calls()
+    for _ in itertools.repeat(None, 100_000):
+        stream.step(x, out=out)
+    print(cell, calls() - before)
+"""
+
+LENGTHS = """
+import gc, resource
+import numpy as np
+import rnnengine as rn
+import rnnengine.model
+from onnx_models import layer
+
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize()
+
+model = rn.load(layer("LSTM", 64, 32))
+compiled = 0
+original = rnnengine.model.compile_graph
+def counting(*args, **kwargs):
+    global compiled
+    compiled += 1
+    return original(*args, **kwargs)
+rnnengine.model.compile_graph = counting
+rng = np.random.default_rng(0)
+x = rng.standard_normal((2000, 1, 32)).astype(np.float32)
+for _ in range(3):
+    model.run(x)
+gc.collect()
+start = resident()
+for _ in range(5000):
+    model.run(x[: rng.integers(1, 2001)])
+gc.collect()
+print(compiled, resident() - start)
+"""
+
+
+def _run(script: str, root: Path, environment: dict[str, str]) -> list[str]:
+    import os
+
+    paths = [str(root / "tests"), *(p for p in sys.path if p)]
+    full = {**os.environ, **environment, "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=full, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_step_with_out_allocates_nothing(tmp_path: Path, root: Path) -> None:
+    """100 000 steps of each cell, counted by a preloaded malloc, calloc, realloc and mmap."""
+    library = tmp_path / "count_alloc.so"
+    source = root / "tests/c/count_alloc.c"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True)
+    lines = _run(STEPS, root, {"LD_PRELOAD": str(library)})
+    assert lines == ["LSTM 0", "GRU 0", "RNN 0"]
+
+
+@pytest.mark.slow
+def test_changing_lengths_compile_once_and_keep_memory_flat(root: Path) -> None:
+    """5 000 runs with T random in 1..2000: no compilation after the load, resident memory flat."""
+    (line,) = _run(LENGTHS, root, {})
+    compilations, growth = (int(field) for field in line.split())
+    assert compilations == 0
+    assert growth < 2 << 20
