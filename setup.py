@@ -46,8 +46,11 @@ libraries = [library("core", TABLE["core"]["sources"], [])]
 for isa, entry in TABLE["isa"].items():
     if MACHINE in entry["machines"]:
         libraries.append(library(isa, entry["sources"], entry["cflags"]))
-c_sources = [source for _, entry in libraries for source in entry["sources"]]
-shared = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "rnnengine/_c").glob("*.p[xy][dxi]*"))
+# All of them, also those of other machines: what `depends` names is what an sdist carries.
+c_sources = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").rglob("*.c"))
+shared = sorted(
+    p.relative_to(ROOT).as_posix() for p in (ROOT / "rnnengine/_c").glob("*.p[xy][dxi]*")
+)
 
 
 def extension(name: str, linked: bool) -> Extension:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import rnnengine as rn
-from rnnengine._c import cpu
 from cases import Case
+from rnnengine._c import cpu
 
 Array = np.ndarray[Any, Any]
 

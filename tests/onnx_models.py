@@ -50,7 +50,13 @@ def layer(
         helper.make_tensor_value_info(f, TensorProto.FLOAT, [count, batch, hidden]) for f in finals
     ]
     node = helper.make_node(
-        cell, operands, ["y", *finals], "layer", hidden_size=hidden, direction=direction, **attributes
+        cell,
+        operands,
+        ["y", *finals],
+        "layer",
+        hidden_size=hidden,
+        direction=direction,
+        **attributes,
     )
     tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in weights.items()]
     graph = helper.make_graph([node], "layer", feeds, results, tensors)

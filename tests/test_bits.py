@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from rnnengine._c import cpu
 from cases import Case, case
 from engine import load, rows, run, same_bits
+from rnnengine._c import cpu
 from vectors import VectorFile
 
 Array = np.ndarray[Any, Any]
@@ -134,11 +134,15 @@ def _record(count: int, first: int) -> VectorFile:
     return vectors
 
 
-def test_neon_gives_the_same_bits(tmp_path: Path, root: Path, request: pytest.FixtureRequest) -> None:
+def test_neon_gives_the_same_bits(
+    tmp_path: Path, root: Path, request: pytest.FixtureRequest
+) -> None:
     """Programs recorded here replay bit for bit on NEON and on ARM's scalar table, under qemu."""
     if not (shutil.which("aarch64-linux-gnu-gcc") and shutil.which("qemu-aarch64-static")):
-        pytest.skip("needs aarch64-linux-gnu-gcc and qemu-aarch64-static (Debian: "
-                    "gcc-aarch64-linux-gnu, qemu-user-static)")
+        pytest.skip(
+            "needs aarch64-linux-gnu-gcc and qemu-aarch64-static (Debian: "
+            "gcc-aarch64-linux-gnu, qemu-user-static)"
+        )
     count = max(100, int(request.config.getoption("--matrix-cases")) // 2)
     vectors = _record(count, 700_000_000)
     vectors.write(tmp_path / "cases.vec")
@@ -146,4 +150,12 @@ def test_neon_gives_the_same_bits(tmp_path: Path, root: Path, request: pytest.Fi
     command = ["qemu-aarch64-static", str(program), str(tmp_path / "cases.vec")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["cases", str(count), "tables", "neon", "scalar", "different", "0"]
+    assert done.stdout.split() == [
+        "cases",
+        str(count),
+        "tables",
+        "neon",
+        "scalar",
+        "different",
+        "0",
+    ]

@@ -21,14 +21,14 @@ SOURCES = ROOT / "src_c"
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "graph": set(),
-    "program": set(),
+    "program": {"graph"},  # its sizes only
     "ops": {"graph", "program"},
     "layers": {"graph", "ops"},
     "passes": {"graph", "ops"},
     "importers": {"graph", "ops", "layers"},
     "_c": set(),
     "compiler": {"graph", "program", "ops", "passes", "_c"},
-    "model": {"compiler", "_c", "stream", "pool"},
+    "model": {"graph", "compiler", "_c", "stream", "pool"},
     "stream": {"compiler", "_c", "model", "pool"},
     "pool": {"compiler", "_c", "model", "stream"},
     "loading": {"importers", "model", "_c"},

@@ -33,7 +33,7 @@ LENGTHS = """
 import gc, resource
 import numpy as np
 import rnnengine as rn
-import rnnengine.model
+import rnnengine.compiler.forms
 from onnx_models import layer
 
 def resident():
@@ -42,12 +42,12 @@ def resident():
 
 model = rn.load(layer("LSTM", 64, 32))
 compiled = 0
-original = rnnengine.model.compile_graph
+original = rnnengine.compiler.forms.compile_graph
 def counting(*args, **kwargs):
     global compiled
     compiled += 1
     return original(*args, **kwargs)
-rnnengine.model.compile_graph = counting
+rnnengine.compiler.forms.compile_graph = counting
 rng = np.random.default_rng(0)
 x = rng.standard_normal((2000, 1, 32)).astype(np.float32)
 for _ in range(3):
@@ -77,7 +77,9 @@ def test_a_step_with_out_allocates_nothing(tmp_path: Path, root: Path) -> None:
     """100 000 steps of each cell, counted by a preloaded malloc, calloc, realloc and mmap."""
     library = tmp_path / "count_alloc.so"
     source = root / "tests/c/count_alloc.c"
-    subprocess.run(["cc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True)
+    subprocess.run(
+        ["cc", "-O2", "-shared", "-fPIC", str(source), "-o", str(library), "-ldl"], check=True
+    )
     lines = _run(STEPS, root, {"LD_PRELOAD": str(library)})
     assert lines == ["LSTM 0", "GRU 0", "RNN 0"]
 

@@ -72,7 +72,10 @@ def test_state_is_named_readable_and_settable() -> None:
 def test_a_failed_assignment_sets_nothing() -> None:
     stream = rn.load(layer("LSTM", 8, 4)).stream()
     with pytest.raises(rn.ShapeError):
-        stream.state = {"layer.h": np.ones((1, 1, 8), np.float32), "layer.c": np.ones(3, np.float32)}
+        stream.state = {
+            "layer.h": np.ones((1, 1, 8), np.float32),
+            "layer.c": np.ones(3, np.float32),
+        }
     assert not stream.state["layer.h"].any()
 
 
@@ -130,9 +133,13 @@ def _stacked() -> bytes:
         for n, s in (("W", (1, 15, 5)), ("R", (1, 15, 5)))
     }
     operators = [
-        helper.make_node("GRU", ["x", "W1", "R1", "", "", "s1"], ["y1", "f1"], "one", hidden_size=5),
+        helper.make_node(
+            "GRU", ["x", "W1", "R1", "", "", "s1"], ["y1", "f1"], "one", hidden_size=5
+        ),
         helper.make_node("Squeeze", ["y1", "axes"], ["z1"]),
-        helper.make_node("GRU", ["z1", "W2", "R2", "", "", "s2"], ["y2", "f2"], "two", hidden_size=5),
+        helper.make_node(
+            "GRU", ["z1", "W2", "R2", "", "", "s2"], ["y2", "f2"], "two", hidden_size=5
+        ),
         helper.make_node("Squeeze", ["y2", "axes"], ["y"]),
         helper.make_node("Concat", ["f1", "f2"], ["states"], axis=0),
     ]
@@ -157,7 +164,9 @@ def test_the_caller_can_say_the_pairs() -> None:
     found = model.stream()
     x = values(4, 1, 5)
     assert np.array_equal(said.step(x), found.step(x))
-    with pytest.raises(rn.UnsupportedModelError, match=r"outputs are y, states; inputs are x, s1, s2"):
+    with pytest.raises(
+        rn.UnsupportedModelError, match=r"outputs are y, states; inputs are x, s1, s2"
+    ):
         model.stream(state={"state": "s1"})
     with pytest.raises(rn.UnsupportedModelError, match="shapes"):
         model.stream(state={"states": "s1"})
@@ -199,7 +208,9 @@ def test_a_learned_initial_state_starts_and_resets_the_stream() -> None:
         "R": rng.standard_normal((1, 4, 4)).astype(np.float32),
         "h0": rng.standard_normal((1, 1, 4)).astype(np.float32),
     }
-    operators = [helper.make_node("RNN", ["x", "W", "R", "", "", "h0"], ["y"], "cell", hidden_size=4)]
+    operators = [
+        helper.make_node("RNN", ["x", "W", "R", "", "", "h0"], ["y"], "cell", hidden_size=4)
+    ]
     model = rn.load(nodes(operators, {"x": ("t", 1, 4)}, ["y"], constants))
     x = values(6, 1, 4)
     whole = model.run(x)
@@ -215,7 +226,9 @@ def test_a_fixed_time_axis_streams_at_any_length_and_runs_as_declared() -> None:
     x = values(5, 2, 4)
     whole = model.run(x)
     stream = model.stream()
-    assert np.array_equal(np.concatenate([stream.step(x[:2])["y"], stream.step(x[2:])["y"]]), whole["y"])
+    assert np.array_equal(
+        np.concatenate([stream.step(x[:2])["y"], stream.step(x[2:])["y"]]), whole["y"]
+    )
     with pytest.raises(rn.ShapeError, match="axis 0 must be 5"):
         model.run(values(6, 2, 4))
     with pytest.raises(rn.ShapeError, match="batch is fixed"):

@@ -69,7 +69,9 @@ def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception:
     if not isinstance(value, np.ndarray):
         return TypeError(f"out for {name!r}: expected a numpy array, got {type(value).__name__}")
     if value.shape != expected:
-        return ShapeError(f"out for {name!r}: expected shape {list(expected)}, got {list(value.shape)}")
+        return ShapeError(
+            f"out for {name!r}: expected shape {list(expected)}, got {list(value.shape)}"
+        )
     if value.dtype != np.float32:
         return TypeError(f"out for {name!r}: expected float32, got {value.dtype}")
     return TypeError(f"out for {name!r}: the array is read-only")

@@ -35,7 +35,7 @@ def _infer(attrs: Attrs, types: Types, known: Known) -> list[TensorType]:
 
 
 def _reference(attrs: Attrs, values: Values) -> list[Array]:
-    """y = activation(x W + b)."""
+    """Y = activation(x W + b)."""
     x, w, b = (None if v is None else np.asarray(v, np.float64) for v in (*values, None)[:3])
     assert x is not None and w is not None
     with np.errstate(all="ignore"):

@@ -22,7 +22,7 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype
+from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype, unify
 
 __all__ = ["Cut", "cuts"]
 
@@ -170,8 +170,9 @@ def _parts(attrs: Attrs, known: Known, shape: tuple[Size, ...]) -> tuple[int, tu
         if len(sizes) != attrs["num_outputs"]:
             raise ShapeError(f"Split: {len(sizes)} sizes for {attrs['num_outputs']} outputs")
         total: Size = sum(sizes)
-        if total != dim or any(isinstance(s, int) and s < 0 for s in sizes):
-            raise ShapeError(f"Split: sizes {sizes} do not add up to {dim}, axis {axis} of {shape}")
+        if any(isinstance(s, int) and s < 0 for s in sizes):
+            raise ShapeError(f"Split: sizes are {sizes}; expected none below 0")
+        unify(total, dim, f"Split: the sum of sizes {sizes} and axis {axis} of {shape}")
         return axis, sizes
     count = attrs["num_outputs"]
     if isinstance(dim, Dim):

@@ -87,21 +87,25 @@ def _is_constant(graph: Graph, node: Node, operand: int, sources: dict[str, Node
     name = node.inputs[operand] if operand < len(node.inputs) else None
     if name is None or name in graph.constants:
         return True
-    source = sources.get(name)
-    return source is not None and source.op == "Expand" and source.inputs[0] in graph.constants
+    return _expanded(graph, sources.get(name)) is not None
 
 
-def _initial(
-    graph: Graph, node: Node, name: str | None, sources: dict[str, Node]
-) -> Array | None:
+def _expanded(graph: Graph, source: Node | None) -> Array | None:
+    """Constant that a node repeats over the batch, None for any other node."""
+    if source is None or source.op != "Expand":
+        return None
+    return graph.constants.get(source.inputs[0] or "")
+
+
+def _initial(graph: Graph, node: Node, name: str | None, sources: dict[str, Node]) -> Array | None:
     """Initial value of a state; it must be constant, possibly expanded over the batch."""
     if name is None:
         return None
     if name in graph.constants:
         return np.asarray(graph.constants[name], np.float32)
-    source = sources.get(name)
-    if source is not None and source.op == "Expand" and source.inputs[0] in graph.constants:
-        return np.asarray(graph.constants[source.inputs[0]], np.float32)
+    expanded = _expanded(graph, sources.get(name))
+    if expanded is not None:
+        return np.asarray(expanded, np.float32)
     raise UnsupportedModelError(
         f"{describe(node)}: its initial state {name!r} is computed from the model's inputs, so a "
         "stream has nothing to start from; make it an input of the model, or run whole sequences"

@@ -120,7 +120,7 @@ def _send(graph: Graph, numbers: dict[str, Array]) -> dict[str, Array]:
             elif name in values:
                 given.append(values[name])
             elif node.op == "Concat" or position == 0:
-                shape = [int(s) for s in types[name].shape]  # type: ignore[arg-type]
+                shape = _shape(types, name)
                 given.append(np.full(shape, -1, np.int64))
             else:
                 given.append(graph.constants.get(name))
@@ -132,7 +132,7 @@ def _send(graph: Graph, numbers: dict[str, Array]) -> dict[str, Array]:
 
 
 def _shape(types: Mapping[str, TensorType], name: str) -> list[int]:
-    return [int(s) for s in types[name].shape]  # type: ignore[arg-type]
+    return [int(s) for s in types[name].shape]
 
 
 def _carried(graph: Graph) -> Iterable[tuple[Node, str, int, int]]:
@@ -214,6 +214,4 @@ def _pair(
             f"input {name!r} comes back from the middle of a row of output {output!r}; only slices "
             "along its first axis are followed"
         )
-    return State(
-        name, name, output, (start // row, *[0] * (len(shape) - 1)), None, implicit=False
-    )
+    return State(name, name, output, (start // row, *[0] * (len(shape) - 1)), None, implicit=False)

@@ -55,12 +55,11 @@ def find_timeline(graph: Graph) -> Timeline | None:
     """
     types = infer_types(graph)
     found = [
-        line
-        for start in _candidates(graph)
-        if (line := _follow(graph, types, start)).recurrent
+        line for start in _candidates(graph) if (line := _follow(graph, types, start)).recurrent
     ]
     clear = [line for line in found if line.obstacle is None]
-    return (clear or found or [None])[0]
+    best = clear or found
+    return best[0] if best else None
 
 
 def _candidates(graph: Graph) -> Iterator[dict[str, int]]:

@@ -115,7 +115,10 @@ class ProgramBuilder:
     def finish(self, slots: dict[Buffer, int]) -> ProgramTables:
         """Flatten; ``slots`` gives each arena buffer its slot."""
         operands: dict[View, int] = {}
-        refs, ints, floats, instrs = [], [], [], []
+        refs: list[int] = []
+        ints: list[int] = []
+        floats: list[float] = []
+        instrs: list[list[int]] = []
         for step in self.instructions:
             row = [int(step.opcode), len(refs), len(step.operands)]
             for view in step.operands:

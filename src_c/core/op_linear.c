@@ -103,5 +103,5 @@ static rnne_status pack_run(const rnne_context *ctx, const rnne_instr *in, void 
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_linear = {"linear", 4, 2, 3, linear_bind, linear_run, 0, NULL};
-const rnne_op rnne_op_pack = {"pack", 2, 0, 0, pack_bind, pack_run, 0, NULL};
+const rnne_op rnne_op_linear = {"linear", 4, 2, 3, 1u << 3, linear_bind, linear_run, 0, NULL};
+const rnne_op rnne_op_pack = {"pack", 2, 0, 0, 1u << 1, pack_bind, pack_run, 0, NULL};

@@ -121,6 +121,21 @@ static int operands_ok(const rnne_program *p)
     return 1;
 }
 
+/* Only outputs and the arena are written. */
+static int writes_ok(const rnne_program *p, const rnne_instr *in, const rnne_op *op)
+{
+    for (int64_t i = 0; i < in->operands.count; i++) {
+        const int64_t ref = p->refs[in->operands.first + i];
+        if (ref >= 0 && ((op->writes >> i) & 1)) {
+            const int64_t kind = p->buffers[p->operands[ref].buffer].kind;
+            if (kind != RNNE_OUTPUT && kind != RNNE_ARENA) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
 /* Also gives each instruction its place in the contexts' prepared data. */
 static int instrs_ok(rnne_program *p)
 {
@@ -136,9 +151,8 @@ static int instrs_ok(rnne_program *p)
             !span_ok(in->floats, p->n_floats)) {
             return 0;
         }
-        if ((op->operands >= 0 && in->operands.count != op->operands) ||
-            (op->ints >= 0 && in->ints.count != op->ints) ||
-            (op->floats >= 0 && in->floats.count != op->floats)) {
+        if (in->operands.count != op->operands || in->ints.count != op->ints ||
+            in->floats.count != op->floats || !writes_ok(p, in, op)) {
             return 0;
         }
         p->prepared_at[i] = p->prepared_bytes;

@@ -84,7 +84,8 @@ struct rnne_context {
 /** One operation. All functions see operands through rnne_view_of; absent operands are NULL. */
 typedef struct rnne_op {
     const char *name;
-    int64_t operands, ints, floats; /* exact counts; -1: any */
+    int64_t operands, ints, floats; /* exact counts */
+    uint32_t writes;                /* bit i: operand i is written */
     /** Check sizes at bind time; fill the scratch bytes and the cost in nanoseconds. */
     rnne_status (*bind)(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                         int64_t *cost);

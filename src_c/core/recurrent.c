@@ -321,4 +321,12 @@ static rnne_status bind(const rnne_context *ctx, const rnne_instr *in, int64_t *
 }
 
 const rnne_op rnne_op_recurrent = {
-    "recurrent", R_OPERANDS, R_INTS, R_FLOATS, bind, run, sizeof(rnne_recurrent), prepare};
+    "recurrent",
+    R_OPERANDS,
+    R_INTS,
+    R_FLOATS,
+    1u << RY | 1u << RH_N | 1u << RC_N,
+    bind,
+    run,
+    sizeof(rnne_recurrent),
+    prepare};

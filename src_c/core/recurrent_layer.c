@@ -14,9 +14,14 @@ static int64_t panels_of(int64_t units)
     return (units + RNNE_PANEL - 1) / RNNE_PANEL;
 }
 
+/* Packed weights have their address at bind time, so they never are an input or output itself. */
 static int packed_is(const rnne_context *ctx, const rnne_view *v, int64_t count)
 {
-    return rnne_view_is(ctx, v, 1, RNNE_F32) && v->dim[0] == count;
+    if (!rnne_view_is(ctx, v, 1, RNNE_F32) || v->dim[0] != count) {
+        return 0;
+    }
+    const int64_t kind = ctx->program->buffers[v->buffer].kind;
+    return kind == RNNE_CONSTANT || kind == RNNE_ARENA;
 }
 
 static int state_is(const rnne_context *ctx, const rnne_view *v, int64_t d, int64_t b, int64_t n)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
-from rnnengine.graph import Dim, Size, TensorType, Value, substitute, symbol, symbols_of
+from rnnengine.graph import (
+    Dim,
+    Size,
+    TensorType,
+    UndecidedError,
+    Value,
+    substitute,
+    symbol,
+    symbols_of,
+)
 from rnnengine.importers.onnx.proto import BFLOAT16, ELEMENT_TYPES, element_type
 from rnnengine.ops.registry import Array
 from rnnengine.ops.sizes import Clash
@@ -129,12 +138,25 @@ def solve(clash: Clash, named: set[str]) -> tuple[str, Size]:
         No symbol can be solved for.
     """
     difference = clash.left - clash.right
+    terms = dict(difference.terms) if isinstance(difference, Dim) else {}
     for name in sorted(symbols_of(difference), key=lambda n: (n in named, n)):
-        for sign in (1, -1):
-            value = symbol(name) - difference * sign
-            if name not in symbols_of(value) and _plain(value):
-                return name, value
+        factor = terms.get(((name, 1),), 0)
+        rest = symbol(name) * factor - difference
+        if factor == 0 or name in symbols_of(rest):
+            continue
+        try:
+            value = rest // factor if isinstance(rest, Dim) else _exact(rest, factor)
+        except UndecidedError:
+            continue
+        if _plain(value):
+            return name, value
     raise UnsupportedModelError(f"{clash}; declare the sizes of the inputs")
+
+
+def _exact(value: int, divisor: int) -> int:
+    if value % divisor:
+        raise UndecidedError(f"{value} / {divisor}")
+    return value // divisor
 
 
 def _plain(size: Size) -> bool:

@@ -28,6 +28,15 @@ class _Tensor:
     known: Array | None
     view: View | None
 
+    def width(self, axis: int) -> int:
+        """Size of an axis."""
+        if self.known is not None:
+            return self.known.shape[axis]
+        assert self.view is not None
+        size = self.view.shape[axis]
+        assert not isinstance(size, Dim)
+        return size
+
     def rows(self, start: int, count: int) -> _Tensor:
         """Take rows of every direction."""
         if self.known is not None:
@@ -58,7 +67,7 @@ class _Weights:
         return self.out.builder.constant(tensor.known)
 
     def sum(self, a: _Tensor | None, b: _Tensor | None, shape: tuple[int, ...]) -> _Tensor:
-        """a + b in float32; zeros where both are omitted."""
+        """A + b in float32; zeros where both are omitted."""
         if a is None or b is None:
             return a or b or _Tensor(np.zeros(shape, np.float32), None)
         if a.known is not None and b.known is not None:
@@ -138,9 +147,8 @@ def _projection(w: _Weights, count: int) -> list[View | None]:
     proj = w.input(9)
     if proj is None:
         return [None, None]
-    shape = proj.known.shape if proj.known is not None else proj.view and proj.view.shape
-    assert shape is not None
-    zeros = _Tensor(np.zeros((count, int(shape[1])), np.float32), None)
+    width = proj.width(1)
+    zeros = _Tensor(np.zeros((count, width), np.float32), None)
     return [w.pack(proj, 1), w.pack(zeros, 1)]
 
 

@@ -1,0 +1,201 @@
+"""Forms of a graph: the one that runs and streams, and the one that takes sequence lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rnnengine.compiler.compile import Compiled, compile_graph
+from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
+from rnnengine.graph import (
+    Graph,
+    Size,
+    State,
+    TensorType,
+    UndecidedError,
+    Value,
+    symbol,
+    symbols_of,
+)
+from rnnengine.ops import infer_types
+from rnnengine.passes.expose_state import expose_state
+from rnnengine.passes.fold import fold
+from rnnengine.passes.fuse_linear import fuse_linear
+from rnnengine.passes.lengths import own_lengths, with_lengths
+from rnnengine.passes.pair_state import find_pairs, given_pairs
+from rnnengine.passes.timeline import Timeline, find_timeline
+
+__all__ = ["Form", "Source"]
+
+_TIME = "time"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One compiled form of a graph.
+
+    Attributes
+    ----------
+    compiled : Compiled
+    graph : Graph
+        With its states; implicit ones were exposed as inputs and outputs.
+    timeline : Timeline or None
+        Where time runs; None where it is not known or must keep its declared size.
+    refusal : str or None
+        Why the graph cannot be followed step by step.
+    """
+
+    compiled: Compiled
+    graph: Graph
+    timeline: Timeline | None
+    refusal: str | None
+
+    @property
+    def batch(self) -> str | None:
+        """Name of the free batch size of the state, None where every state has a fixed shape.
+
+        Raises
+        ------
+        UnsupportedModelError
+            Where the states depend on several free sizes, or on the number of time steps.
+        """
+        kinds = {v.name: v.type for v in self.graph.inputs}
+        axes = self.timeline.axes if self.timeline is not None else {}
+        steps = {
+            name
+            for v in self.graph.inputs
+            if (axis := axes.get(v.name)) is not None
+            for name in symbols_of(v.type.shape[axis])
+        }
+        states = self.graph.states
+        found = {n for s in states for size in kinds[s.input].shape for n in symbols_of(size)}
+        if found & steps or len(found) > 1:
+            raise UnsupportedModelError(
+                f"stream: the state's size depends on {', '.join(sorted(found))}; a stream can "
+                "follow a state whose only free size is the batch"
+            )
+        return found.pop() if found else None
+
+    def check_batch(self, batch: int) -> None:
+        """Hold a batch that the caller gave against a model whose batch is fixed."""
+        kinds = {v.name: v.type for v in self.graph.inputs}
+        sizes = {kinds[s.input].shape[1] for s in self.graph.states if kinds[s.input].rank == 3}
+        if sizes and batch not in sizes:
+            fixed = ", ".join(sorted(map(str, sizes)))
+            raise ShapeError(f"stream: the model's batch is fixed at {fixed}, got {batch}")
+
+    def batch_axis(self, name: str) -> int | None:
+        """Axis of an input that is the free batch."""
+        for value in self.graph.inputs:
+            free = self.batch
+            if value.name == name and free is not None and symbol(free) in value.type.shape:
+                return value.type.shape.index(symbol(free))
+        return None
+
+
+class Source:
+    """A loaded graph, and the forms compiled from it.
+
+    Parameters
+    ----------
+    imported : Graph
+        As the importer made it.
+    isa : str
+        Kernel table.
+    """
+
+    def __init__(self, imported: Graph, isa: str) -> None:
+        self.imported = imported
+        self.isa = isa
+        self.graph = fold(imported)
+        self.types = infer_types(self.graph)
+        self._declared = {v.name: v.type.shape for v in self.graph.inputs}
+        self._said: dict[tuple[tuple[str, str], ...], Form] = {}
+
+    def form(self, mapping: Mapping[str, str] | None = None) -> Form:
+        """Compile with its state exposed: the graph's own pairs, or those the caller says."""
+        if not mapping:
+            return self._build(None)
+        key = tuple(mapping.items())
+        if key not in self._said:
+            self._said[key] = self._build(given_pairs(self.graph, mapping))
+        return self._said[key]
+
+    @property
+    def own_lengths(self) -> str | None:
+        """Input of the graph that is its sequence lengths."""
+        return own_lengths(self.graph)
+
+    def lengths_form(self) -> Compiled:
+        """Compile with an input of sequence lengths, where the graph has none."""
+        return self._compile(with_lengths(self.graph, find_timeline(self.graph)), None)
+
+    def _compile(self, graph: Graph, timeline: Timeline | None) -> Compiled:
+        axes = timeline.axes if timeline is not None else {}
+        return compile_graph(fuse_linear(graph), self.isa, time_axes=axes, declared=self._declared)
+
+    def _build(self, given: tuple[State, ...] | None) -> Form:
+        pairs: tuple[State, ...] = ()
+        refusal = None
+        try:
+            pairs = find_pairs(self.graph) if given is None else given
+        except UnsupportedModelError as error:
+            refusal = str(error)
+        if pairs:
+            return self._explicit(pairs)
+        if refusal is None:
+            try:
+                return self._implicit()
+            except (RNNEngineError, UndecidedError) as error:
+                refusal = str(error)
+        return Form(self._compile(self.graph, None), self.graph, None, refusal)
+
+    def _explicit(self, pairs: tuple[State, ...]) -> Form:
+        """Use the graph's own pairs as state; free the time axis where its arithmetic allows."""
+        stated = self.graph.with_(states=pairs)
+        timeline = find_timeline(stated)
+        if timeline is not None and timeline.obstacle is None:
+            try:
+                freed, line = self._freed(timeline, pairs)
+                exposed = expose_state(freed, line)
+                return Form(self._compile(exposed, line), exposed, line, None)
+            except (RNNEngineError, UndecidedError):
+                pass  # the declared sizes remain: a stream takes frames as they are declared
+        return Form(self._compile(stated, None), stated, None, None)
+
+    def _implicit(self) -> Form:
+        """Expose the state of every recurrent node along time."""
+        timeline = find_timeline(self.graph)
+        if timeline is None:
+            raise UnsupportedModelError("no recurrent layer runs along an axis of an input")
+        if timeline.obstacle is not None:
+            raise UnsupportedModelError(timeline.obstacle)
+        graph, line = self._freed(timeline, ())
+        exposed = expose_state(graph, line)
+        return Form(self._compile(exposed, line), exposed, line, None)
+
+    def _freed(self, timeline: Timeline, pairs: tuple[State, ...]) -> tuple[Graph, Timeline]:
+        """Fold the imported graph again with a symbol for a time axis of fixed size."""
+        fixed = {
+            v.name: axis
+            for v in self.graph.inputs
+            if (axis := timeline.axes.get(v.name)) is not None
+            and isinstance(v.type.shape[axis], int)
+        }
+        graph = self.graph.with_(states=pairs)
+        if fixed:
+            inputs = tuple(
+                _free(v, fixed[v.name]) if v.name in fixed else v for v in self.imported.inputs
+            )
+            graph = fold(self.imported.with_(inputs=inputs)).with_(states=pairs)
+        line = find_timeline(graph)
+        if line is None or line.obstacle is not None:
+            raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
+        return graph, line
+
+
+def _free(value: Value, axis: int) -> Value:
+    """Return the input with a symbol for the size of one axis."""
+    shape: list[Size] = list(value.type.shape)
+    shape[axis] = symbol(_TIME)
+    return Value(value.name, TensorType(value.type.dtype, tuple(shape)))

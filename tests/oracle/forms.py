@@ -1,0 +1,160 @@
+"""Single operators in the forms of different opsets, as ONNX models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+
+Array = np.ndarray[Any, Any]
+RNG = np.random.default_rng(0)
+
+
+def real(*shape: int) -> Array:
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def integers(*values: Any) -> Array:
+    return np.array(values, np.int64)
+
+
+@dataclass
+class Form:
+    """An operator with its run-time inputs, constant inputs (by position) and attributes."""
+
+    op: str
+    feeds: list[Array]
+    opsets: tuple[int, ...] = (7, 13, 21)
+    constants: list[Array | None] = field(default_factory=list)
+    attrs: dict[str, Any] = field(default_factory=dict)
+    outputs: int = 1
+    note: str = ""
+
+    def __str__(self) -> str:
+        return " ".join([self.op, *(f"{k}={v}" for k, v in self.attrs.items()), self.note])
+
+
+def model(form: Form, opset: int, axis: int | None = None) -> tuple[bytes, dict[str, Array]]:
+    """The model and its feeds; the given axis of the first input is symbolic."""
+    from onnx import helper, numpy_helper
+
+    feeds = {f"in{i}": value for i, value in enumerate(form.feeds)}
+    constants = {f"c{i}": v for i, v in enumerate(form.constants) if v is not None}
+    names = [*feeds, *(f"c{i}" if v is not None else "" for i, v in enumerate(form.constants))]
+    outputs = [f"out{i}" for i in range(form.outputs)]
+    node = helper.make_node(form.op, names, outputs, "op", **form.attrs)
+
+    def declared(name: str, value: Array) -> Any:
+        code = helper.np_dtype_to_tensor_dtype(value.dtype)
+        shape: list[Any] = list(value.shape)
+        if axis is not None and name == "in0" and axis < len(shape):
+            shape[axis] = "N"
+        return helper.make_tensor_value_info(name, code, shape)
+
+    graph = helper.make_graph(
+        [node],
+        "op",
+        [declared(n, v) for n, v in feeds.items()],
+        [onnx.ValueInfoProto(name=o) for o in outputs],
+        [numpy_helper.from_array(v, n) for n, v in constants.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    made.ir_version = 8
+    return made.SerializeToString(), feeds
+
+
+X = real(3, 4, 5)
+POSITIVE = np.abs(X) + 0.1
+UNARY = (
+    Form("Relu", [X]), Form("Sigmoid", [X]), Form("Tanh", [X]), Form("Exp", [X]), Form("Abs", [X]),
+    Form("Neg", [X]), Form("Sqrt", [POSITIVE]), Form("Log", [POSITIVE]), Form("Reciprocal", [X]),
+    Form("Erf", [X], (9, 13)), Form("Softplus", [X]), Form("Softsign", [X]), Form("Identity", [X]),
+    Form("LeakyRelu", [X]), Form("LeakyRelu", [X], attrs={"alpha": 0.3}),
+    Form("Elu", [X]), Form("Elu", [X], attrs={"alpha": 0.7}), Form("Selu", [X]),
+    Form("Celu", [X], (12,)), Form("Celu", [X], (12,), attrs={"alpha": 0.5}),
+    Form("HardSigmoid", [X]), Form("HardSigmoid", [3 * X], attrs={"alpha": 0.3, "beta": 0.4}),
+    Form("ThresholdedRelu", [np.array([0.5, 1.0, 2.0, -1.0], np.float32)], (10,)),
+    Form("ThresholdedRelu", [X], (10,), attrs={"alpha": 0.3}),
+    Form("HardSwish", [3 * X], (14,)), Form("Mish", [X], (18,)),
+    Form("Gelu", [X], (20,)), Form("Gelu", [X], (20,), attrs={"approximate": "tanh"}),
+    Form("Not", [X > 0]),
+    Form("Cast", [X * 3], attrs={"to": onnx.TensorProto.INT64}),
+    Form("Cast", [integers(1, -2, 0)], attrs={"to": onnx.TensorProto.FLOAT}),
+    Form("Cast", [integers(1, -2, 0)], attrs={"to": onnx.TensorProto.BOOL}),
+    Form("Dropout", [X], (7, 10)), Form("Dropout", [X], (12, 22)),
+    Form("Clip", [X], (7,), attrs={"min": -0.5, "max": 0.5}), Form("Clip", [X], (7,)),
+    Form("Clip", [X], (11, 13), [np.float32(-0.5), np.float32(0.5)]),
+    Form("Clip", [X], (11, 13), [None, np.float32(0.25)]),
+    Form("Clip", [X], (13,), [np.float32(0.5), np.float32(-0.5)], note="crossed"),
+    Form("Clip", [X, np.array(-0.25, np.float32)], (13,), note="bound at run time"),
+)  # fmt: skip
+BINARY = (
+    *(Form(op, [X, real(4, 1)]) for op in ("Add", "Sub", "Mul", "Div")),
+    *(Form(op, [integers(7, -7, 8), integers(2, 2, -3)]) for op in ("Add", "Sub", "Mul", "Div")),
+    Form("Pow", [POSITIVE, real(1)]), Form("Pow", [X, integers(2)], (13,)),
+    Form("Min", [X, real(4, 5), real(5)], (8, 13)), Form("Max", [X, real(4, 1)], (8, 13)),
+    Form("Max", [X], (8,)), Form("Sum", [X, real(4, 5), real(5)], (8, 13)),
+    Form("Equal", [integers(1, 2), integers(1, 3)]),
+    Form("Less", [X, real(5)], (9,)), Form("Greater", [X, real(5)], (9,)),
+    Form("LessOrEqual", [X, X], (12,)), Form("GreaterOrEqual", [X, X], (16,)),
+    Form("And", [X > 0, X > 1]), Form("Or", [X > 0, X > 1]), Form("Xor", [X > 0, X > 1]),
+    Form("Where", [X > 0, X, real(5)], (9, 16)),
+)  # fmt: skip
+LINEAR = (
+    Form("MatMul", [real(3, 4), real(4, 5)]), Form("MatMul", [real(2, 3, 4), real(4, 5)]),
+    Form("MatMul", [real(2, 1, 3, 4), real(5, 4, 2)]), Form("MatMul", [real(4), real(4, 2)]),
+    Form("MatMul", [real(3, 4), real(4)]), Form("MatMul", [real(4), real(4)]),
+    Form("Gemm", [real(3, 4), real(4, 5), real(5)]),
+    Form("Gemm", [real(3, 4), real(5, 4)], (11,), attrs={"transB": 1, "alpha": 0.5}),
+    Form("Gemm", [real(4, 3), real(4, 5), real(3, 1)], attrs={"transA": 1, "beta": 2.0}),
+    Form("Softmax", [X], (7, 11), attrs={"axis": 1}), Form("Softmax", [X], (7, 11)),
+    Form("Softmax", [X], (7, 11), attrs={"axis": 0}),
+    Form("Softmax", [X], (11,), attrs={"axis": 2}),
+    Form("Softmax", [X], (13,)), Form("Softmax", [X], (13,), attrs={"axis": 0}),
+    Form("LogSoftmax", [X], (7,)), Form("LogSoftmax", [X], (13,), attrs={"axis": 1}),
+)  # fmt: skip
+LAYOUT = (
+    Form("Transpose", [X]), Form("Transpose", [X], attrs={"perm": [1, 0, 2]}),
+    Form("Reshape", [X], constants=[integers(0, -1)]),
+    Form("Reshape", [X], constants=[integers(-1, 2, 2)]),
+    Form("Reshape", [real(0, 4)], (14,), [integers(4, 0)], {"allowzero": 1}),
+    Form("Flatten", [X]), Form("Flatten", [X], attrs={"axis": 2}),
+    Form("Flatten", [X], (11,), attrs={"axis": -1}), Form("Flatten", [X], attrs={"axis": 0}),
+    Form("Squeeze", [real(3, 1, 4, 1)], (7, 11), attrs={"axes": [1]}),
+    Form("Squeeze", [real(3, 1, 4, 1)], (13, 21), [integers(-1, 1)]),
+    Form("Unsqueeze", [X], (7,), attrs={"axes": [0, 2]}),
+    Form("Unsqueeze", [X], (13,), [integers(-1, 0)]),
+    Form("Concat", [X, X, X], attrs={"axis": 1}), Form("Concat", [X], (11,), attrs={"axis": -1}),
+    Form("Split", [X], (7, 11), attrs={"axis": 1}, outputs=2),
+    Form("Split", [X], (7, 11), attrs={"axis": 1, "split": [1, 3]}, outputs=2),
+    Form("Split", [X], (13, 17), [integers(1, 3)], {"axis": 1}, outputs=2),
+    Form("Split", [X], (18,), attrs={"axis": 2, "num_outputs": 2}, outputs=2),
+    Form("Slice", [X], (7, 9), attrs={"starts": [1], "ends": [3]}),
+    Form("Slice", [X], (7,), attrs={"starts": [-2, 0], "ends": [1000, -1], "axes": [2, 1]}),
+    Form("Slice", [X], (10, 13), [integers(1, 0), integers(3, 4), integers(2, 1)]),
+    Form("Slice", [X], (13,), [integers(-1), integers(-100), integers(1), integers(-2)]),
+    Form("Slice", [X], (13,), [integers(0), integers(2**63 - 1), integers(-1), integers(2)]),
+    Form("Slice", [X], (13,), [integers(3), integers(1), integers(1)], note="empty"),
+    Form("Gather", [X], constants=[integers(0, 2)], attrs={"axis": 1}),
+    Form("Gather", [X], constants=[np.array(1)]), Form("Gather", [X, integers(0, 2, 1)]),
+    Form("Gather", [X], (11,), [integers(-1)], {"axis": 2}),
+    Form("Gather", [X], constants=[integers([0, 1], [3, 3])], attrs={"axis": 1}),
+    Form("Expand", [real(3, 1, 5)], (8, 13), [integers(2, 1, 4, 1)]),
+    Form("Tile", [X], constants=[integers(1, 2, 3)]),
+    Form("Shape", [X], (7,)), Form("Shape", [X], (15,), attrs={"start": 1, "end": -1}),
+    Form("Size", [X], (7, 13)),
+    Form("ConstantOfShape", [], (9,), [integers(2, 3)]),
+    Form("ConstantOfShape", [], (9, 20), [integers(2)],
+         {"value": onnx.numpy_helper.from_array(np.array([7], np.int64))}),
+    Form("Range", [], (11,), [np.int64(2), np.int64(11), np.int64(3)]),
+    Form("Range", [], (11,), [np.float32(1), np.float32(-0.1), np.float32(-0.3)]),
+    Form("Constant", [], (7,), attrs={"value": onnx.numpy_helper.from_array(X)}),
+    Form("Constant", [], (12, 13), attrs={"value_floats": [1.5, 2.5]}),
+    Form("Constant", [], (12,), attrs={"value_int": 5}),
+    Form("Constant", [], (12,), attrs={"value_ints": [5, 6]}),
+    Form("Constant", [], (12,), attrs={"value_float": 0.1}),
+)  # fmt: skip
+
+FORMS = (*UNARY, *BINARY, *LINEAR, *LAYOUT)
