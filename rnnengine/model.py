@@ -79,8 +79,8 @@ class Model(Runner):
         batch : int, optional
             Rows that advance together; default the model's own, or 1 where it is free.
         state : mapping of str to str, optional
-            Pairs that carry state, ``{"output": "input"}``, for graphs whose structure does not show
-            them. An output may be sliced along its first axis: ``"out_state[2]"``, ``"out[0:2]"``.
+            Pairs that carry state, ``{"output": "input"}``, for graphs whose structure does not
+            show them. An output may be sliced along its first axis: ``"out[2]"``, ``"out[0:2]"``.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""The verifier in C: a program is refused, never run, when any reference or size is out of range."""
+"""The verifier in C: a program whose references or sizes are out of range is refused."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_state_is_named_readable_and_settable() -> None:
         stream.state = {"h": x}
     with pytest.raises(rn.ShapeError, match=r"'layer.h': expected shape \[1, 2, 8\], got \[2, 8\]"):
         stream.state = {"layer.h": np.zeros((2, 8), np.float32)}
-    with pytest.raises(TypeError, match="layer.h"):
+    with pytest.raises(TypeError, match=r"layer\.h"):
         stream.state = {"layer.h": np.zeros((1, 2, 8), np.int64)}
 
 

@@ -1,4 +1,4 @@
-"""Real published models: answers against onnxruntime and the published vectors, streams bit-equal."""
+"""Real published models against onnxruntime and published vectors; streams bit-equal."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_dtln_over_a_thousand_frames_with_state(zoo: Path, name: str, isa: str) 
 
 
 def test_dtln_runs_many_frames_at_once_as_it_streams_them(zoo: Path, isa: str) -> None:
-    """The TensorFlow export's time axis, fixed at 1, is freed for streams: 1000 frames in one step."""
+    """The TensorFlow export's time axis, fixed at 1, is freed: 1000 frames in one step."""
     model = rn.load(zoo / "dtln/model_1.onnx")
     frames = _magnitudes(zoo).reshape(1, FRAMES, 257)
     one, whole = model.stream(), model.stream()

@@ -1,7 +1,7 @@
 """Programs with inputs and expected bits in one file, for a harness that runs without Python.
 
-Layout, little-endian: the magic word, the number of cases; per case 16 int64 header fields, then the
-program's tables, symbols, constants, inputs and expected outputs, each preceded by its size in bytes.
+Layout, little-endian: the magic word, the number of cases; per case 16 int64 header fields, then
+the program's tables, symbols, constants, inputs and expected outputs, each after its size in bytes.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Bindings of the C core. They see arrays and integers only; graphs and files are not their business."""
+"""Bindings of the C core: they see arrays and integers only, never graphs or files."""

@@ -16,8 +16,8 @@ _NAMES = {0: "float32", 1: "int32"}
 def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
     """Return ``value`` as a C-contiguous, aligned, native array of the port's element type.
 
-    Floating arrays of any width, byte order and layout are rounded to float32; integer arrays of any
-    width are taken for int32 ports. Plain Python numbers and nested lists are accepted.
+    Floating arrays of any width, byte order and layout are rounded to float32; integer arrays of
+    any width are taken for int32 ports. Plain Python numbers and nested lists are accepted.
 
     Raises
     ------

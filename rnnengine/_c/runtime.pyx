@@ -185,7 +185,8 @@ cdef class Worker:
         self.store_size = <int64_t *>calloc(plan.n_stores + 1, sizeof(int64_t))
         self.out_dims = <int64_t *>calloc(plan.n_out * MAX_RANK + 1, sizeof(int64_t))
         self.offsets = <int64_t *>calloc(plan.n_links + 1, sizeof(int64_t))
-        if (self.out_dims == NULL or self.offsets == NULL or self.views == NULL or self.held == NULL or self.in_ptr == NULL or self.out_ptr == NULL
+        if (self.out_dims == NULL or self.offsets == NULL or self.views == NULL
+                or self.held == NULL or self.in_ptr == NULL or self.out_ptr == NULL
                 or self.side == NULL or self.store_size == NULL):
             raise MemoryError
         self.memory = [None] * (2 * plan.n_stores)
@@ -268,13 +269,15 @@ cdef class Worker:
     cdef int prepare(self) except -1:
         """Bind the context to the symbols and work out what depends on them, where they are new."""
         cdef Plan plan = self.plan
+        cdef Port *port
         cdef int i, axis
         if not self.fresh or memcmp(self.bound, self.symbols, sizeof(self.bound)) != 0:
             self.bound[0] = -1
             self.context.bind(self.symbols)
             for i in range(plan.n_out):
-                for axis in range(plan.outputs[i].rank):
-                    self.out_dims[i * MAX_RANK + axis] = self.context.value(plan.outputs[i].expr[axis])
+                port = &plan.outputs[i]
+                for axis in range(port.rank):
+                    self.out_dims[i * MAX_RANK + axis] = self.context.value(port.expr[axis])
             for i in range(plan.n_links):
                 self.offsets[i] = self.context.value(plan.links[i].offset)
             self.release_lock = self.context.cost() > RELEASE_NS
@@ -438,7 +441,7 @@ cdef class Worker:
             self.busy = False
 
     cdef object place_all(self, Selection *outs, object out, bint dropped):
-        cdef int k, o
+        cdef int k
         cdef dict given, results
         if outs.count == 1 and type(out) is not dict:
             return self.place(outs.at[0], out, dropped)
@@ -466,7 +469,8 @@ cdef object ordered(Plan plan, Selection *wanted, object feeds):
         if wanted.count == 1:
             return feeds
         names = ", ".join([plan.in_names[wanted.at[k]] for k in range(wanted.count)])
-        raise TypeError(f"this model takes {wanted.count} inputs; pass a dict of arrays by name: {names}")
+        raise TypeError(f"this model takes {wanted.count} inputs; pass a dict of arrays by name: "
+                        f"{names}")
     known = [plan.in_names[wanted.at[k]] for k in range(wanted.count)]
     missing = [name for name in known if name not in feeds]
     unknown = [str(name) for name in feeds if name not in known]

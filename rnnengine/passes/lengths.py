@@ -18,7 +18,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def own_lengths(graph: Graph) -> str | None:
-    """Return the one graph input that feeds the sequence lengths of recurrent nodes, if it exists."""
+    """Return the one graph input that feeds sequence lengths of recurrent nodes, if any."""
     inputs = {v.name for v in graph.inputs}
     found = {
         node.inputs[5]

@@ -38,8 +38,8 @@ def given_pairs(graph: Graph, mapping: Mapping[str, str]) -> tuple[State, ...]:
         output = match["name"] if match else place
         if output not in graph.outputs or target not in inputs:
             raise UnsupportedModelError(
-                f"state {place!r} -> {target!r}: outputs are {', '.join(graph.outputs)}; inputs are "
-                f"{', '.join(inputs)}"
+                f"state {place!r} -> {target!r}: outputs are {', '.join(graph.outputs)}; "
+                f"inputs are {', '.join(inputs)}"
             )
         shape = types[output].shape
         start: tuple[int, ...] | None = None
@@ -77,7 +77,7 @@ def find_pairs(graph: Graph) -> tuple[State, ...]:
     for value in concrete.inputs:
         homes = _initial_homes(concrete, types, value.name)
         if homes is not None:
-            states.append(_pair(graph, types, value.name, homes, finals))
+            states.append(_pair(types, value.name, homes, finals))
     return tuple(states)
 
 
@@ -183,7 +183,6 @@ def _final_places(
 
 
 def _pair(
-    graph: Graph,
     types: Mapping[str, TensorType],
     name: str,
     homes: Mapping[int, tuple[str, str, int]],
@@ -195,8 +194,8 @@ def _pair(
     if first is None or None in found or len(outputs) != 1:
         node = homes[0][0]
         raise UnsupportedModelError(
-            f"input {name!r} is the initial state of {node!r}, but no output shows that node's whole "
-            f"final state; say the pair with stream(state={{'<output>': {name!r}}})"
+            f"input {name!r} is the initial state of {node!r}, but no output shows that node's "
+            f"whole final state; say the pair with stream(state={{'<output>': {name!r}}})"
         )
     output, start = first
     positions = [place[1] for place in found if place]

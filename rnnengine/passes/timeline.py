@@ -101,8 +101,7 @@ def _follow(graph: Graph, types: Mapping[str, TensorType], start: Mapping[str, i
             result = [0 if sequence and i == 0 else None for i in range(len(node.outputs))]
         if sequence:
             recurrent.append(node)
-        for name, axis in zip(node.outputs, result, strict=False):
-            if name is not None:
-                axes[name] = axis
+        named = zip(node.outputs, result, strict=False)
+        axes.update({name: axis for name, axis in named if name is not None})
     text, node_at = obstacle if obstacle else (None, None)
     return Timeline(axes, tuple(recurrent), text, node_at, pointwise, types)

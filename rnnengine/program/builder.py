@@ -121,8 +121,10 @@ class ProgramBuilder:
         instrs: list[list[int]] = []
         for step in self.instructions:
             row = [int(step.opcode), len(refs), len(step.operands)]
-            for view in step.operands:
-                refs.append(-1 if view is None else operands.setdefault(view, len(operands)))
+            refs += [
+                -1 if view is None else operands.setdefault(view, len(operands))
+                for view in step.operands
+            ]
             row += [len(ints), len(step.ints), len(floats), len(step.floats)]
             ints.extend(step.ints)
             floats.extend(step.floats)

@@ -55,7 +55,8 @@ class Emitter:
             array = self.constants[name]
             if array.dtype not in (np.float32, np.int32):
                 raise UnsupportedModelError(
-                    f"value {name!r} of {array.dtype} is needed at run time; accepted: float32, int32"
+                    f"value {name!r} of {array.dtype} is needed at run time; accepted: float32 "
+                    "and int32"
                 )
             self.views[name] = self.builder.constant(array)
         return self.views[name]

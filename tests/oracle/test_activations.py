@@ -45,7 +45,6 @@ def test_nan_and_shape_pass_through(activation: Activation) -> None:
     values = np.array([[np.nan, 0.5], [-0.5, np.nan]])
     out = apply(activation, values)
     assert out.shape == values.shape and out.dtype == np.float64
-    np.testing.assert_array_equal(np.isnan(out), np.isnan(values) | (out != out))
     assert np.isnan(out[0, 0]) and np.isnan(out[1, 1])
 
 
@@ -67,31 +66,28 @@ def test_limits_at_infinity(name: str) -> None:
     np.testing.assert_allclose(out, LIMITS[name], rtol=1e-15)
 
 
-@pytest.mark.parametrize("activation", examples(), ids=str)
+NOT_IN_KERAS = {
+    "thresholded_relu", "affine", "scaled_tanh", "log", "sqrt", "neg", "abs", "reciprocal", "erf",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "activation", [a for a in examples() if a.name not in NOT_IN_KERAS], ids=str
+)
 def test_definitions_agree_with_keras(activation: Activation) -> None:
     pytest.importorskip("keras", reason="keras is not installed")
     from oracle.witnesses import keras_activation
 
     if activation.name == "hard_sigmoid":
         activation = Activation("hard_sigmoid", SIXTH, 0.5)
-    try:
-        function = keras_activation(activation)
-    except AttributeError:
-        pytest.skip("Keras has no such activation")
+    function = keras_activation(activation)
     points = np.array(discontinuities(activation) or [np.inf])
     grid = GRID[np.abs(GRID[:, None] - points).min(1) > 1e-9]
     theirs: Any = function(grid.copy())
+    loose = activation.name == "hard_sigmoid"  # Keras' slope 1/6 is no float32 number
     np.testing.assert_allclose(
-        apply(activation, grid),
-        np.asarray(theirs),
-        rtol=3e-7,
-        atol=3e-7 if _coarse(activation) else 1e-12,
+        apply(activation, grid), np.asarray(theirs), rtol=1e-7, atol=3e-7 if loose else 1e-12
     )
-
-
-def _coarse(activation: Activation) -> bool:
-    """Keras rounds a parameter, or the definition's constant, to float32."""
-    return activation.name in ("hard_sigmoid", "squareplus")
 
 
 @pytest.mark.parametrize(
@@ -99,7 +95,8 @@ def _coarse(activation: Activation) -> bool:
 )
 def test_definitions_agree_with_scipy(name: str) -> None:
     special = pytest.importorskip("scipy.special", reason="scipy is not installed")
-    grid = np.abs(GRID) if name in ("log", "sqrt") else GRID
+    grid = GRID[GRID != 0]
+    grid = np.abs(grid) if name in ("log", "sqrt") else grid
     expected = {
         "erf": special.erf,
         "gelu": lambda x: x * special.ndtr(x),

@@ -69,7 +69,7 @@ def test_models_of_burn(name: str, zoo: Path, rng: np.random.Generator) -> None:
     ("path", "states"),
     [
         ("dtln/model_1.onnx", {"input_3": "tf_op_layer_stack_2"}),
-        ("dtln-pytorch/model_p1.onnx", {f"{s}_in": i for i, s in enumerate(["h1", "c1", "h2", "c2"])}),
+        ("dtln-pytorch/model_p1.onnx", {"h1_in": 0, "c1_in": 1, "h2_in": 2, "c2_in": 3}),
     ],
 )
 def test_speech_enhancers_with_state_carried(
@@ -84,13 +84,14 @@ def test_speech_enhancers_with_state_carried(
     theirs = dict(ours)
     data = next(v for v in graph.inputs if v.name not in states)
     for _ in range(20):
-        frame = np.abs(rng.standard_normal(data.type.shape)).astype(np.float32)
+        frame = np.abs(0.1 * rng.standard_normal(data.type.shape)).astype(np.float32)
         ours[data.name] = theirs[data.name] = frame
         mine = evaluate(graph, ours)
         outputs = session.run(None, theirs)
         named = dict(zip([o.name for o in session.get_outputs()], outputs, strict=True))
         for name, value in mine.items():
-            np.testing.assert_allclose(value, named[name], atol=1e-5)
+            bound = 1e-5 * max(1.0, float(np.abs(value).max()))
+            np.testing.assert_allclose(value, named[name], rtol=0, atol=bound)
         for state, source in states.items():
             if isinstance(source, str):
                 ours[state], theirs[state] = mine[source], named[source]

@@ -1,7 +1,7 @@
 """How operators become instructions: one file per family, as beside it in :mod:`rnnengine.ops`.
 
-An emission is ``emit(out: Emitter, node: Node)``. A place rule is ``place(node, types, view)``: given
-where the node's output must be, where each input would have to be so that nothing needs copying.
+An emission is ``emit(out: Emitter, node: Node)``. A place rule is ``place(node, types, view)``:
+given where the node's output must be, where each input would have to be to need no copy.
 """
 
 from rnnengine.ops.emission import elementwise, layout, linear, normalize, recurrent

@@ -1,4 +1,4 @@
-"""Matrix products with a right-hand side that is packed: at load where constant, else at run time."""
+"""Matrix products: the right-hand side is packed, at load where it is constant."""
 
 from __future__ import annotations
 

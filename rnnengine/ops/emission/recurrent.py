@@ -31,7 +31,7 @@ class _Tensor:
     def width(self, axis: int) -> int:
         """Size of an axis."""
         if self.known is not None:
-            return self.known.shape[axis]
+            return int(self.known.shape[axis])
         assert self.view is not None
         size = self.view.shape[axis]
         assert not isinstance(size, Dim)
