@@ -19,13 +19,13 @@ HEADERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").rglob(
 INCLUDE = ["src_c", "src_c/include"]
 MACHINE = platform.machine().lower()
 
-flags = list(TABLE["common"]["cflags"])
+flags = [*TABLE["common"]["cflags"], "-g0"]  # debug information would be most of the wheel
 link = ["-Wl,-z,relro,-z,now"] if platform.system() == "Linux" else []
 if os.environ.get("RNNENGINE_WERROR"):
     flags += TABLE["common"]["warnings"]
 if os.environ.get("RNNENGINE_SANITIZE"):
     sanitize = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"]
-    flags += sanitize
+    flags[-1:] = sanitize
     link += sanitize
 
 
@@ -60,7 +60,7 @@ def extension(name: str, linked: bool) -> Extension:
         [f"rnnengine/_c/{name}.pyx"],
         include_dirs=INCLUDE,
         libraries=[lib for lib, _ in libraries] + ["m"] if linked else [],
-        extra_compile_args=["-O3", "-fvisibility=hidden"],
+        extra_compile_args=["-O2", "-fvisibility=hidden", "-g0"],
         extra_link_args=link,
         depends=[*HEADERS, *c_sources, *shared, "src_c/build.toml"],
     )

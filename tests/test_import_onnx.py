@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,87 @@ def test_hostile_shape_arithmetic_is_bounded() -> None:
     nodes.append(node("Expand", "x s200", "y"))
     with pytest.raises(ModelFormatError, match="shape arithmetic"):
         load(nodes, [declared("x", ["T"])], ["y"])
+
+
+# Copies and dead code
+
+
+def test_copies_and_dead_nodes_disappear() -> None:
+    nodes = [
+        node("Neg", "x", "a"),
+        node("Identity", "a", "b"),
+        node("Dropout", "b", "c mask"),
+        node("Cast", "c", "d", to=FLOAT),
+        node("Transpose", "d", "e", perm=[0, 1]),
+        node("Reshape", "e same", "f"),
+        node("Abs", "x", "unused"),
+        node("Relu", "f", "y"),
+    ]
+    constants = {"same": np.array([2, 3])}
+    folded = fold(load(nodes, [declared("x", [2, 3])], ["y"], constants))
+    assert [(n.op, n.inputs, n.outputs) for n in folded.nodes] == [
+        ("Neg", ("x",), ("a",)),
+        ("Relu", ("a",), ("y",)),
+    ]
+    assert not folded.constants
+
+
+def test_outputs_that_are_copies_keep_their_names() -> None:
+    nodes = [
+        node("Neg", "x", "a"),
+        node("Identity", "a", "y", "i1"),
+        node("Identity", "a", "z", "i2"),
+        node("Abs", "a", "w"),
+    ]
+    folded = fold(load(nodes, [declared("x", [2])], ["y", "z", "w"]))
+    assert [(n.op, n.inputs, n.outputs) for n in folded.nodes] == [
+        ("Neg", ("x",), ("y",)),
+        ("Identity", ("y",), ("z",)),
+        ("Abs", ("y",), ("w",)),
+    ]
+    verify(folded)
+
+
+def test_unused_outputs_of_a_layer_are_omitted() -> None:
+    nodes = [node("LSTM", "x W R", "y h c")]
+    folded = fold(load(nodes, [declared("x", [2, 1, 2])], ["h"], lstm_weights()))
+    assert folded.nodes[0].outputs == (None, "h")
+
+
+def test_split_and_even_gathers_become_slices() -> None:
+    nodes = [
+        node("Split", "x sizes", "a - c", axis=-1),
+        node("Gather", "c even", "d", axis=-1),
+        node("Add", "a d", "y"),
+    ]
+    constants = {"sizes": np.array([2, 1, 5]), "even": np.array([0, 2])}
+    folded = fold(load(nodes, [declared("x", ["T", 8])], ["y"], constants))
+    assert [n.op for n in folded.nodes] == ["Slice", "Slice", "Slice", "Add"]
+    assert folded.nodes[2].attrs == {
+        "axes": (1,),
+        "starts": (0,),
+        "sizes": (2,),
+        "steps": (2,),
+    }
+    x = np.arange(16.0).reshape(2, 8)
+    np.testing.assert_array_equal(evaluate(folded, {"x": x})["y"], x[:, :2] + x[:, [3, 5]])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"outputs": ("z",)}, "nothing computes output 'z'"),
+        ({"constants": {"x": np.ones(2)}}, "'x' is defined twice"),
+        ({"inputs": ()}, "input 'x' is not computed before it"),
+    ],
+)
+def test_verify_finds_what_a_pass_may_break(change: dict[str, Any], words: str) -> None:
+    graph = load([node("Neg", "x", "y")], [declared("x", [2])], ["y"])
+    assert verify(graph) is graph
+    with pytest.raises(ModelFormatError, match=words):
+        verify(graph.with_(**change))
+    with pytest.raises(ModelFormatError, match="two nodes are named"):
+        verify(graph.with_(nodes=graph.nodes * 2))
 
 
 # Symbols
@@ -566,6 +648,19 @@ def test_external_data_outside_is_refused(tmp_path: Path) -> None:
 )
 def test_other_content_is_named(content: bytes, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
+        load_graph(content)
+
+
+def test_a_missing_onnx_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = lstm()
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r"pip install 'rnnengine\[onnx\]'"):
+        load_graph(content)
+
+
+def test_names_must_be_text() -> None:
+    content = lstm().replace(b"layer", b"l\xff\xfeer")
+    with pytest.raises(ModelFormatError, match="name is not valid UTF-8"):
         load_graph(content)
 
 

@@ -107,6 +107,8 @@ def _bounds(attrs: Attrs, known: Known) -> tuple[Any, Any, Any]:
         raise UnsupportedModelError(
             "Range: a bound is computed from data; it must follow from constants and input shapes"
         )
+    if any(v is not None and v.size != 1 for v in values):
+        raise ShapeError("Range: a bound has more or less than one element")
     start, limit, delta = (v.reshape(-1)[0] for v in values if v is not None)
     return start, limit, delta
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
+from rnnengine.errors import ModelFormatError, RNNEngineError, ShapeError, UnsupportedModelError
 from rnnengine.graph import Graph, Node, TensorType, UndecidedError, Value
 from rnnengine.ops import registry
 from rnnengine.ops.registry import Array
@@ -77,7 +77,8 @@ class Inference:
             outputs = op.infer(node.attrs, types, known)
             for output in outputs:
                 for size in output.shape:
-                    check_size(size)
+                    if isinstance(check_size(size), int) and size < 0:
+                        raise ShapeError(f"the result would be {output}, which has a negative size")
             values = self._evaluate(op, node, types, known, outputs)
         except RNNEngineError as error:
             raise _named(error, node) from None

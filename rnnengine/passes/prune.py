@@ -19,7 +19,7 @@ def prune(graph: Graph) -> Graph:
     The graph must be settled (see :mod:`rnnengine.passes.fold`). Outputs keep their names; unused
     outputs of nodes become None.
     """
-    return remove_dead(_without_copies(_without_zero_states(graph)))
+    return remove_dead(_without_copies(remove_dead(_without_zero_states(graph))))
 
 
 def remove_dead(graph: Graph) -> Graph:

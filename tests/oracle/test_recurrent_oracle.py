@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cases import GATES, Case, case
+from case_models import GATES
+from cases import Case, case
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Graph, Node, TensorType, symbol
 from rnnengine.ops import NotAlongTime, evaluate, get, infer_types

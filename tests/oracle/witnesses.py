@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cases import OUTPUTS, Case
+from case_models import OUTPUTS
+from cases import Case
 from rnnengine.ops import evaluate
 from rnnengine.ops.recurrent import Activation
 
@@ -41,12 +42,21 @@ def wanted(case: Case, witness: str) -> Answer:
             else n
             for n in case.graph.nodes
         )
-        expected = evaluate(case.graph.with_(nodes=nodes), case.feeds)
+        expected = evaluate(case.graph.with_(nodes=nodes), case.feeds, probe=_refuse_overflow)
     empty = np.array(case.spec.lengths or ()) == 0
     for name in ("h_n", "c_n"):
         if name in expected and empty.any():
             expected[name] = np.where(empty[None, :, None], 0.0, expected[name])
     return expected
+
+
+class OutOfRange(Exception):
+    """A case that onnxruntime's Softplus overflows on once the clip before h() is gone."""
+
+
+def _refuse_overflow(activation: Activation, values: Array) -> None:
+    if activation.name == "softplus" and np.abs(values).max(initial=0) > 80:
+        raise OutOfRange
 
 
 def canonical(case: Case) -> Answer:

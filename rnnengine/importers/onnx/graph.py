@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
 from rnnengine.graph import Graph, Size, substitute
 from rnnengine.graph.verify import verify
+from rnnengine.importers.onnx import table
 from rnnengine.importers.onnx.builder import Builder, Call, Scope, scalar
-from rnnengine.importers.onnx.ops import CONVERTERS, REFUSED
 from rnnengine.importers.onnx.proto import Tensors, parse
 from rnnengine.importers.onnx.values import (
     check_declared,
@@ -53,8 +53,6 @@ def import_onnx(
                 importer.identify(clash)
     except ShapeError as error:
         raise ModelFormatError(f"{name}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise ModelFormatError(f"{name}: a name in the model is not valid UTF-8: {error}") from None
 
 
 class _Importer:
@@ -183,14 +181,16 @@ class _Importer:
         check_operator(call.op, call.opset, call.where)
         if call.op == "If":
             self._branch(call, scope)
-        elif call.op in CONVERTERS:
+        elif call.op in table.CONVERTERS:
             if call.op != "Cast":
                 call.refuse_bfloat16()
-            CONVERTERS[call.op](call)
+            table.CONVERTERS[call.op](call)
         else:
             raise UnsupportedModelError(
                 f"{call.where}: operator {message.op_type} is not supported: "
-                + REFUSED.get(call.op, f"accepted: {', '.join(sorted([*CONVERTERS, 'If']))}")
+                + table.REFUSED.get(
+                    call.op, f"accepted: {', '.join(sorted([*table.CONVERTERS, 'If']))}"
+                )
             )
 
     def _branch(self, call: Call, scope: Scope) -> None:

@@ -72,7 +72,21 @@ def parse(content: bytes, name: str) -> ModelProto:
         raise ModelFormatError(f"{name}: not an ONNX model: {error}") from None
     if not model.HasField("graph") or not model.opset_import:
         raise ModelFormatError(f"{name}: not an ONNX model: it has no graph or no opset")
+    _check_text(model, name)
     return model
+
+
+def _check_text(message: Any, name: str) -> None:
+    """Refuse strings that are not UTF-8, which the parser hands out as bytes."""
+    for field, value in message.ListFields():
+        items = value if hasattr(value, "append") or hasattr(value, "add") else (value,)
+        if field.type == field.TYPE_MESSAGE:
+            for item in items:
+                _check_text(item, name)
+        elif field.type == field.TYPE_STRING:
+            for item in items:
+                if not isinstance(item, str):
+                    raise ModelFormatError(f"{name}: {field.name} is not valid UTF-8: {item!r}")
 
 
 def element_type(code: int, what: str) -> np.dtype[Any]:

@@ -10,6 +10,7 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Size
 from rnnengine.importers import gates
 from rnnengine.importers.onnx.builder import Call
+from rnnengine.importers.onnx.table import converter
 from rnnengine.ops.recurrent import DIRECTIONS, Activation, RecurrentAttrs
 
 __all__ = ["convert_recurrent"]
@@ -185,6 +186,7 @@ def _swapped(call: Call, name: str | None, suffix: str) -> str | None:
     return None if name is None else call.made("Transpose", [name], {"perm": (1, 0, 2)}, suffix)
 
 
+@converter("RNN", "GRU", "LSTM")
 def convert_recurrent(call: Call) -> None:
     """Convert one RNN, GRU or LSTM node."""
     lstm = call.op == "LSTM"

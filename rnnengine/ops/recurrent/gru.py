@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-from rnnengine.ops.recurrent import common
+from rnnengine.ops.recurrent import common, rules
 from rnnengine.ops.recurrent.common import (
     Gate,
     Probe,
@@ -57,8 +57,8 @@ def run(attrs: Attrs, values: Values, probe: Probe | None = None) -> list[Array]
 GRU = register(
     Op(
         "GRU",
-        functools.partial(common.infer, op="GRU", gates=3),
+        functools.partial(rules.infer, op="GRU", gates=3),
         run,
-        functools.partial(common.stream, op="GRU"),
+        functools.partial(rules.stream, op="GRU"),
     )
 )

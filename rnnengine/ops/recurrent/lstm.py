@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from rnnengine.ops.recurrent import common
+from rnnengine.ops.recurrent import common, rules
 from rnnengine.ops.recurrent.common import (
     Gate,
     Probe,
@@ -68,8 +68,8 @@ def run(attrs: Attrs, values: Values, probe: Probe | None = None) -> list[Array]
 LSTM = register(
     Op(
         "LSTM",
-        functools.partial(common.infer, op="LSTM", gates=4),
+        functools.partial(rules.infer, op="LSTM", gates=4),
         run,
-        functools.partial(common.stream, op="LSTM"),
+        functools.partial(rules.stream, op="LSTM"),
     )
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from rnnengine.ops.recurrent import common
+from rnnengine.ops.recurrent import common, rules
 from rnnengine.ops.recurrent.common import (
     Gate,
     Probe,
@@ -41,8 +41,8 @@ def run(attrs: Attrs, values: Values, probe: Probe | None = None) -> list[Array]
 RNN = register(
     Op(
         "RNN",
-        functools.partial(common.infer, op="RNN", gates=1),
+        functools.partial(rules.infer, op="RNN", gates=1),
         run,
-        functools.partial(common.stream, op="RNN"),
+        functools.partial(rules.stream, op="RNN"),
     )
 )
