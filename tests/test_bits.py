@@ -68,6 +68,8 @@ def _check_chunks(
     """A stream fed in random pieces, single steps and empty ones included."""
     spec = drawn.spec
     names = set(drawn.feeds)
+    if spec.batch == 0 and not spec.symbolic:
+        return  # a state of no elements cannot be followed from input to output
     if spec.attrs.direction != "forward" or spec.lengths is not None or names - {"x", "h0", "c0"}:
         return
     starts = {name: drawn.feeds[name] for name in names - {"x"}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cases import case
+from cases import AMPLIFIED, case
 from engine import load, run
 
 CHUNK = 50
@@ -24,11 +24,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def test_engine_agrees_with_the_oracle(block: range) -> None:
     """Every output within 2e-6 * max(1, largest magnitude) of float64.
 
+    A case that amplifies rounding itself (about one in a thousand, with unbounded gates) is held
+    to what half an ulp on its operands does to the float64 answer instead.
     The kernel table changes from case to case; that the tables agree is test_bits.py's business.
     """
     from rnnengine._c import cpu
 
     tables = cpu.available()
+    amplified = 0
     for seed in block:
         drawn = case(seed)
         result = run(load(drawn, tables[seed % len(tables)]), drawn.feeds)
@@ -36,4 +39,8 @@ def test_engine_agrees_with_the_oracle(block: range) -> None:
         for name, expected in drawn.expected.items():
             assert result[name].shape == expected.shape, f"{drawn}: {name}"
             error = float(np.abs(result[name] - expected).max(initial=0))
-            assert error <= 2e-6 * drawn.largest, f"{drawn}: {name} is off by {error}"
+            if not error <= 2e-6 * drawn.largest:
+                due = AMPLIFIED * drawn.sensitivity()
+                assert error <= due, f"{drawn}: {name} is off by {error}, due is {due}"
+                amplified += 1
+    assert amplified <= 2, "one case in a thousand amplifies rounding"

@@ -22,6 +22,8 @@ CONVERTERS: dict[str, Callable[[Call], None]] = {}
 
 
 def converter(*ops: str) -> Callable[[Callable[[Call], None]], Callable[[Call], None]]:
+    """Register a function as the conversion of the named operators."""
+
     def register(function: Callable[[Call], None]) -> Callable[[Call], None]:
         CONVERTERS.update(dict.fromkeys(ops, function))
         return function
