@@ -116,7 +116,7 @@ class Case:
 
 
 AMPLIFIED = 32.0
-"""A computation rounds at every product of every step, where a sensitivity rounds each operand once:
+"""A computation rounds every product of every step, where a sensitivity rounds each operand once:
 an error of up to this many sensitivities is its due."""
 
 

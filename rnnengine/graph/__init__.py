@@ -1,7 +1,7 @@
 """Graph, its values and symbolic sizes."""
 
 from rnnengine.graph.dims import Dim, Size, UndecidedError, product, substitute, symbol, symbols_of
-from rnnengine.graph.graph import Graph, Node, State, TensorType, Value
+from rnnengine.graph.graph import Graph, Node, State, TensorType, Value, fresh
 
 __all__ = [
     "Dim",
@@ -12,6 +12,7 @@ __all__ = [
     "TensorType",
     "UndecidedError",
     "Value",
+    "fresh",
     "product",
     "substitute",
     "symbol",

@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnengine.graph.dims import Size
 
-__all__ = ["Graph", "Node", "State", "TensorType", "Value"]
+__all__ = ["Graph", "Node", "State", "TensorType", "Value", "fresh"]
 
 
 @dataclass(frozen=True)
@@ -97,3 +97,13 @@ class Graph:
             for name in dict.fromkeys(n for n in node.inputs if n):
                 readers.setdefault(name, []).append(node)
         return readers
+
+
+def fresh(name: str, taken: set[str]) -> str:
+    """Return the name, or the name with a number, that nothing has yet; it is taken then."""
+    found, count = name, 1
+    while found in taken:
+        count += 1
+        found = f"{name}_{count}"
+    taken.add(found)
+    return found

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Graph, Node, State, TensorType, Value
+from rnnengine.graph import Graph, Node, State, TensorType, Value, fresh
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import describe
 from rnnengine.passes.timeline import Timeline
@@ -32,6 +32,7 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
     nodes = list(graph.nodes)
     constants = dict(graph.constants)
     sources = graph.producers()
+    taken = set(timeline.types)
     for position, node in enumerate(nodes):
         if node not in timeline.recurrent:
             continue
@@ -48,10 +49,10 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
         for letter, operand, result in open_ if graph.states else _carried(node):
             shape = _state_type(node, timeline, letter)
             initial = _initial(graph, node, operands[operand], sources)
-            name = f"{node.name}.{letter}"
-            back = results[result] or f"{name}.next"
+            name = fresh(f"{node.name}.{letter}", taken)
+            back = results[result] or fresh(f"{name}.next", taken)
             if back in outputs:
-                back = f"{name}.next"
+                back = fresh(f"{name}.next", taken)
                 nodes.append(Node("Identity", back, (results[result],), (back,)))
             results[result] = results[result] or back
             operands[operand] = name

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnnengine.graph import Graph, Node
-from rnnengine.ops.emission.elementwise import UNARY
+from rnnengine.graph import Graph, Node, fresh
+from rnnengine.ops import infer_types
+from rnnengine.ops.elementwise import UNARY, unary_activation
 from rnnengine.ops.recurrent.activations import Activation
 from rnnengine.ops.registry import Array
 
@@ -19,6 +20,8 @@ def fuse_linear(graph: Graph) -> Graph:
     as the numeric contract asks of every matrix product.
     """
     readers = graph.consumers()
+    types = infer_types(graph)
+    taken = set(types)
     constants = dict(graph.constants)
     nodes: list[Node] = []
     absorbed: set[int] = set()
@@ -39,16 +42,18 @@ def fuse_linear(graph: Graph) -> Graph:
         follower = only_reader(result)
         if bias is None and follower is not None and follower.op == "Add":
             bias = _row(follower, result, constants, matrix.shape[1])
+            if types[follower.outputs[0] or ""].rank != types[result or ""].rank:
+                bias = None  # a row of higher rank adds axes to the result
             if bias is not None:
                 absorbed.add(id(follower))
                 result = follower.outputs[0]
                 follower = only_reader(result)
         act = Activation("identity")
         if follower is not None and follower.op in UNARY and follower.inputs == (result,):
-            act = UNARY[follower.op](follower.attrs)
+            act = unary_activation(follower.op, follower.attrs)
             absorbed.add(id(follower))
             result = follower.outputs[0]
-        w_name, b_name = f"{node.name}.W", f"{node.name}.b"
+        w_name, b_name = (fresh(f"{node.name}.{part}", taken) for part in "Wb")
         constants[w_name] = matrix
         if bias is not None:
             constants[b_name] = bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 
@@ -83,7 +84,7 @@ def find_pairs(graph: Graph) -> tuple[State, ...]:
 
 def _trial_sizes(graph: Graph) -> dict[str, Size]:
     """Distinct small primes for the symbols, so that different axes cannot be mistaken."""
-    primes = iter((2, 3, 5, 7, 11, 13, 17, 19))
+    primes = (n for n in itertools.count(2) if all(n % d for d in range(2, n)))
     names = sorted({n for v in graph.inputs for s in v.type.shape for n in symbols_of(s)})
     return dict(zip(names, primes, strict=False))
 

@@ -16,6 +16,8 @@ const char *rnne_cpu_feature_name(int i)
     return i >= 0 && i < (int)(sizeof names / sizeof names[0]) ? names[i] : NULL;
 }
 
+#define KNOWN (1u << 31)
+
 #if defined(__x86_64__)
 
 #include <cpuid.h>
@@ -85,5 +87,11 @@ static uint32_t detect(void)
 
 uint32_t rnne_cpu_features(void)
 {
-    return detect();
+    static uint32_t found; /* with the top bit set once it is known */
+    uint32_t features = __atomic_load_n(&found, __ATOMIC_RELAXED);
+    if (features == 0) {
+        features = detect() | KNOWN;
+        __atomic_store_n(&found, features, __ATOMIC_RELAXED);
+    }
+    return features & ~KNOWN;
 }

@@ -39,7 +39,8 @@ static rnne_status unary_bind(const rnne_context *ctx, const rnne_instr *in, int
 {
     rnne_status s = bind_pair(ctx, in, 80, cost);
     *scratch = 0;
-    return s == RNNE_OK && !is_f32(ctx, in) ? RNNE_E_SHAPE : s;
+    return s == RNNE_OK && !(is_f32(ctx, in) && rnne_act_known(rnne_int(ctx, in, 0))) ? RNNE_E_SHAPE
+                                                                                     : s;
 }
 
 static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)

@@ -19,13 +19,16 @@ static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, in
         return RNNE_E_SHAPE;
     }
     const int64_t last = y->rank - 1, n = rnne_int(ctx, in, 1), k = x->dim[last];
+    if (n < 0 || n > INT32_MAX || !rnne_act_known(rnne_int(ctx, in, 0))) {
+        return RNNE_E_SHAPE;
+    }
     const int64_t units = (n + RNNE_PANEL - 1) / RNNE_PANEL * RNNE_PANEL;
     for (int64_t axis = 0; axis < last; axis++) {
         if (x->dim[axis] != y->dim[axis]) {
             return RNNE_E_SHAPE;
         }
     }
-    if (n < 0 || y->dim[last] != n || w->dim[0] != units * k || b->dim[0] != units) {
+    if (y->dim[last] != n || w->dim[0] != rnne_product(units, k) || b->dim[0] != units) {
         return RNNE_E_SHAPE;
     }
     int64_t rows = 1, flops = 0;
@@ -33,7 +36,7 @@ static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, in
         rows *= y->dim[axis];
     }
     *scratch = 2 * ROWS_AT_ONCE * (int64_t)sizeof(float *);
-    *cost = rnne_add_product(&flops, rows, units * k) ? INT32_MAX : flops / 25 + 10;
+    *cost = rnne_add_product(&flops, rows, rnne_product(units, k)) ? INT32_MAX : flops / 25 + 10;
     return RNNE_OK;
 }
 
@@ -87,10 +90,13 @@ static rnne_status pack_bind(const rnne_context *ctx, const rnne_instr *in, int6
         !rnne_view_is(ctx, dst, 1, RNNE_F32)) {
         return RNNE_E_SHAPE;
     }
-    int64_t size = (int64_t)rnne_packed_size((size_t)src->dim[0], (size_t)src->dim[1],
-                                             (size_t)src->dim[2]);
-    *cost = size;
-    return dst->dim[0] == size ? RNNE_OK : RNNE_E_SHAPE;
+    if (src->dim[1] > INT64_MAX - RNNE_PANEL) {
+        return RNNE_E_SIZE;
+    }
+    const int64_t units = (src->dim[1] + RNNE_PANEL - 1) / RNNE_PANEL * RNNE_PANEL;
+    const int64_t size = rnne_product(rnne_product(src->dim[0], units), src->dim[2]);
+    *cost = size < INT32_MAX ? size : INT32_MAX;
+    return dst->dim[0] == size && size < INT64_MAX ? RNNE_OK : RNNE_E_SHAPE;
 }
 
 static rnne_status pack_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)

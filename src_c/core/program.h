@@ -8,6 +8,7 @@
 #ifndef RNNE_PROGRAM_H
 #define RNNE_PROGRAM_H
 
+#include "core/activation.h"
 #include "core/kernels.h"
 #include "rnnengine.h"
 
@@ -137,6 +138,12 @@ static inline rnne_dtype rnne_dtype_of(const rnne_context *ctx, const rnne_view 
 
 /** 1 when the view has the given rank and type, and unit stride along its last axis. */
 int rnne_view_is(const rnne_context *ctx, const rnne_view *view, int64_t rank, rnne_dtype dtype);
+/** 1 for the number of an activation that exists. */
+static inline int rnne_act_known(int64_t id)
+{
+    return id >= 0 && id < RNNE_ACT_COUNT;
+}
+
 /** Number of elements of a view. */
 int64_t rnne_view_count(const rnne_view *view);
 /** 1 when the elements lie one after the other in row-major order. */

@@ -39,15 +39,28 @@ static int weights_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_
     const rnne_view *r_n = rnne_view_of(ctx, in, RR_N), *b_rn = rnne_view_of(ctx, in, RB_RN);
     const rnne_view *peephole = rnne_view_of(ctx, in, RPEEPHOLE);
     const rnne_view *proj = rnne_view_of(ctx, in, RPROJ);
-    return packed_is(ctx, rnne_view_of(ctx, in, RW), tile * l->gates * l->inputs) &&
+    return packed_is(ctx, rnne_view_of(ctx, in, RW), rnne_product(tile * l->gates, l->inputs)) &&
            packed_is(ctx, rnne_view_of(ctx, in, RBIAS), tile * l->gates) &&
-           packed_is(ctx, rnne_view_of(ctx, in, RR), tile * (before ? 2 : l->gates) * l->out) &&
-           (before ? packed_is(ctx, r_n, tile * l->out) : !r_n) &&
+           packed_is(ctx, rnne_view_of(ctx, in, RR),
+                     rnne_product(tile * (before ? 2 : l->gates), l->out)) &&
+           (before ? packed_is(ctx, r_n, rnne_product(tile, l->out)) : !r_n) &&
            (after ? packed_is(ctx, b_rn, tile) : !b_rn) &&
            (!peephole || (l->kind == R_LSTM && packed_is(ctx, peephole, tile * 3))) &&
-           (proj ? l->kind == R_LSTM && packed_is(ctx, proj, out * l->hidden) &&
+           (proj ? l->kind == R_LSTM && packed_is(ctx, proj, rnne_product(out, l->hidden)) &&
                        packed_is(ctx, rnne_view_of(ctx, in, RPROJ_BIAS), out)
                  : l->out == l->hidden);
+}
+
+/* Coupling and activations are known, whether this cell uses them or not. */
+static int numbers_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
+{
+    const int64_t coupling = rnne_int(ctx, in, 4);
+    int ok = coupling == RNNE_UNCOUPLED ||
+             (l->kind == R_LSTM && coupling > RNNE_UNCOUPLED && coupling <= RNNE_INPUT_FROM_FORGET);
+    for (int i = 6; i < R_INTS; i++) {
+        ok = ok && rnne_act_known(rnne_int(ctx, in, i));
+    }
+    return ok;
 }
 
 rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
@@ -69,7 +82,7 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
     l->has_reverse_first = sides == 2;
     l->panels = panels_of(l->hidden);
     l->out_panels = panels_of(l->out);
-    int ok = weights_ok(ctx, in, l) &&
+    int ok = numbers_ok(ctx, in, l) && weights_ok(ctx, in, l) &&
              (!lengths || (rnne_view_is(ctx, lengths, 1, RNNE_I32) && lengths->dim[0] == l->batch)) &&
              state_is(ctx, rnne_view_of(ctx, in, RH0), l->directions, l->batch, l->out) &&
              state_is(ctx, rnne_view_of(ctx, in, RH_N), l->directions, l->batch, l->out) &&

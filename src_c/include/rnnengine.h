@@ -86,7 +86,7 @@ typedef struct rnne_context rnne_context;
 rnne_status rnne_program_create(const rnne_program_desc *desc, const rnne_kernels *kernels,
                                 rnne_program **out);
 void rnne_program_free(rnne_program *program);
-/** Human-readable place of the last fault found while creating or binding: instruction number or -1. */
+/** Name of an operation, for messages; "unknown" for a number that is none. */
 const char *rnne_opcode_name(int64_t opcode);
 
 rnne_status rnne_context_create(const rnne_program *program, rnne_context **out);
@@ -114,7 +114,8 @@ rnne_status rnne_context_run(rnne_context *context, const void *const *inputs, v
 
 /** Read n floats `repeat` times with the widest loads of the table; the result keeps the reads. */
 float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n, size_t repeat);
-/** Run 2 * flops_per_repeat useful operations; returns floating-point operations per repeat. */
+/** Run `repeat` rounds of independent fused multiply-adds; returns the floating-point operations of
+ * one round. *sink keeps the results alive. */
 size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink);
 
 /** Apply one elementwise function of the table; for tests of the vector mathematics. */

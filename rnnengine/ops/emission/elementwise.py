@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Node
+from rnnengine.ops.elementwise import UNARY, unary_activation
 from rnnengine.ops.recurrent.activations import Activation
-from rnnengine.ops.registry import Attrs, attach
+from rnnengine.ops.registry import attach
 from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
 
-__all__ = ["UNARY", "emit_activation"]
-
-
-def _plain(name: str) -> Callable[[Attrs], Activation]:
-    return lambda attrs: Activation(name)
-
-
-UNARY: dict[str, Callable[[Attrs], Activation]] = {
-    "Neg": _plain("neg"),
-    "Abs": _plain("abs"),
-    "Sqrt": _plain("sqrt"),
-    "Exp": _plain("exponential"),
-    "Log": _plain("log"),
-    "Reciprocal": _plain("reciprocal"),
-    "Relu": _plain("relu"),
-    "LeakyRelu": lambda a: Activation("leaky_relu", a.get("alpha", 0.01)),
-    "ThresholdedRelu": lambda a: Activation("threshold", a.get("alpha", 1.0)),
-    "Elu": lambda a: Activation("elu", a.get("alpha", 1.0)),
-    "Celu": lambda a: Activation("celu", a.get("alpha", 1.0)),
-    "HardSigmoid": lambda a: Activation("hard_sigmoid", a.get("alpha", 0.2), a.get("beta", 0.5)),
-    "HardSwish": _plain("hard_silu"),
-    "Softplus": _plain("softplus"),
-    "Softsign": _plain("softsign"),
-    "Sigmoid": _plain("sigmoid"),
-    "Tanh": _plain("tanh"),
-    "Erf": _plain("erf"),
-    "Mish": _plain("mish"),
-    "Gelu": lambda a: Activation("gelu_tanh" if a.get("approximate") == "tanh" else "gelu"),
-}
-"""ONNX operators that are one function of one operand, as activations."""
+__all__ = ["emit_activation"]
 
 
 def emit_activation(out: Emitter, node: Node, x: View, y: View, act: Activation) -> None:
@@ -59,19 +29,8 @@ def _names(node: Node) -> tuple[str, str]:
 
 def _emit_unary(out: Emitter, node: Node) -> None:
     source, result = _names(node)
-    act = UNARY[node.op](node.attrs)
+    act = unary_activation(node.op, node.attrs)
     emit_activation(out, node, out.read(source), out.write(result), act)
-
-
-def _emit_selu(out: Emitter, node: Node) -> None:
-    standard = (1.67326319217681884765625, 1.05070102214813232421875)
-    given = (node.attrs.get("alpha", standard[0]), node.attrs.get("gamma", standard[1]))
-    if not np.allclose(given, standard, rtol=1e-6, atol=0):
-        raise UnsupportedModelError(
-            f"{node.name}: Selu with alpha, gamma = {given}; accepted: the defaults {standard}"
-        )
-    source, result = _names(node)
-    emit_activation(out, node, out.read(source), out.write(result), Activation("selu"))
 
 
 def _emit_binary(out: Emitter, node: Node) -> None:
@@ -145,7 +104,6 @@ for _name in UNARY:
     attach(_name, _emit_unary)
 for _name in BINARY_IDS:
     attach(_name, _emit_binary)
-attach("Selu", _emit_selu)
 attach("Pow", _emit_pow)
 attach("Clip", _emit_clip)
 attach("Cast", _emit_cast)
