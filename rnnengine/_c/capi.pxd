@@ -13,6 +13,7 @@ cdef extern from "rnnengine.h" nogil:
         RNNE_E_LENGTHS
         RNNE_E_CPU
         RNNE_E_SIZE
+        RNNE_E_INDEX
 
     int RNNE_MAX_RANK
     int RNNE_MAX_SYMBOLS

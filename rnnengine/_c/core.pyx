@@ -169,6 +169,8 @@ cdef int check(rnne_status status, int64_t fault, tuple opcodes) except -1:
         raise MemoryError(text)
     if status == RNNE_E_LENGTHS:
         raise ValueError(f"lengths: {text}")
+    if status == RNNE_E_INDEX:
+        raise ValueError(text)
     if status == RNNE_E_SIZE:
         raise OverflowError(text)
     raise RuntimeError(text)

@@ -82,9 +82,9 @@ class ProgramBuilder:
         """Make the next output, contiguous float32."""
         return View.whole(self.buffer(OUTPUT, product(shape)), shape)
 
-    def arena(self, shape: Sequence[Size]) -> View:
-        """Make a float32 temporary, contiguous."""
-        return View.whole(self.buffer(ARENA, product(shape)), shape)
+    def arena(self, shape: Sequence[Size], dtype: int = 0) -> View:
+        """Make a temporary, contiguous; float32 unless ``dtype`` is 1 (int32)."""
+        return View.whole(self.buffer(ARENA, product(shape), dtype), shape)
 
     def constant(self, array: Array) -> View:
         """Make a float32 or int32 constant."""

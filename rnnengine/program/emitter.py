@@ -64,11 +64,13 @@ class Emitter:
     def write(self, name: str) -> View:
         """Where to write a result: its place, or a new temporary."""
         kind = self.types[name]
-        if kind.dtype != np.float32:
+        if kind.dtype not in (np.float32, np.int32):
             raise UnsupportedModelError(
-                f"value {name!r} of {kind.dtype} would be computed at run time; only float32 is"
+                f"value {name!r} of {kind.dtype} would be computed at run time; only float32 and "
+                "int32 are"
             )
-        view = self.places.get(name) or self.builder.arena(kind.shape)
+        number = 0 if kind.dtype == np.float32 else 1
+        view = self.places.get(name) or self.builder.arena(kind.shape, number)
         self.views[name] = view
         return view
 
@@ -100,7 +102,7 @@ class Emitter:
         """Return the view itself, or a row-major copy."""
         if view.packed:
             return view
-        made = self.temporary(view.shape)
+        made = self.builder.arena(view.shape, view.buffer.dtype)
         self.copy(view, made)
         return made
 

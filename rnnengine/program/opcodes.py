@@ -20,6 +20,8 @@ class Opcode(IntEnum):
     BINARY = 4
     COPY = 5
     SOFTMAX = 6
+    GATHER = 7
+    MASK = 8
 
 
 class Cell(IntEnum):

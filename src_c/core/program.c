@@ -8,7 +8,8 @@
 
 static const rnne_op *const ops[] = {
     &rnne_op_recurrent, &rnne_op_linear, &rnne_op_pack, &rnne_op_unary,
-    &rnne_op_binary,    &rnne_op_copy,   &rnne_op_softmax,
+    &rnne_op_binary,    &rnne_op_copy,   &rnne_op_softmax, &rnne_op_gather,
+    &rnne_op_mask,
 };
 
 const rnne_op *rnne_op_find(int64_t opcode)
@@ -33,6 +34,7 @@ const char *rnne_status_text(rnne_status status)
     case RNNE_E_LENGTHS: return "a sequence length is negative or larger than the number of steps";
     case RNNE_E_CPU: return "no such kernel table on this CPU";
     case RNNE_E_SIZE: return "a size is too large";
+    case RNNE_E_INDEX: return "an index lies outside the table it selects from";
     }
     return "unknown status";
 }

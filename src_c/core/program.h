@@ -101,7 +101,7 @@ typedef struct rnne_op {
 const rnne_op *rnne_op_find(int64_t opcode);
 
 extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_unary, rnne_op_binary,
-    rnne_op_copy, rnne_op_softmax;
+    rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask;
 
 /** View number i of an instruction, NULL when absent. */
 static inline const rnne_view *rnne_view_of(const rnne_context *ctx, const rnne_instr *in, int i)

@@ -16,7 +16,10 @@ typedef struct rnne_pass {
     const rnne_cell *cell;
     const rnne_matrix *proj;
     rnne_step_fn *first, *second;
-    const rnne_view *x, *y, *h_n, *c_n;
+    const rnne_view *x, *y, *h_n, *c_n, *mask;
+    int zero_masked;
+    int32_t *seen; /* with a mask: 1 for rows that have had a step that counts */
+    float *saved;  /* with a mask: c of the masked rows before the step */
     int64_t d;
     int reverse;
     const int64_t *order, *length; /* NULL without lengths */
@@ -76,6 +79,46 @@ static void finish_rows(const rnne_pass *p, const float *h, int64_t begin, int64
     }
 }
 
+/* Whether step s of row i counts. */
+static int counts(const rnne_pass *p, int64_t i, int64_t s)
+{
+    const rnne_view *m = p->mask;
+    if (!m) {
+        return 1;
+    }
+    const int32_t *data = (const int32_t *)p->ctx->base[m->buffer] + m->offset;
+    return data[time_of(p, i, s) * m->stride[0] + row_of(p, i) * m->stride[1]] != 0;
+}
+
+/* Before a step: remember what it would change in rows whose step does not count. */
+static void save_masked(const rnne_pass *p, int64_t s, int64_t rows)
+{
+    for (int64_t i = 0; p->mask && p->c && i < rows; i++) {
+        if (!counts(p, i, s)) {
+            memcpy(p->saved + (size_t)i * p->c_stride, p->c + (size_t)i * p->c_stride,
+                   p->c_stride * sizeof *p->c);
+        }
+    }
+}
+
+/* After a step: give those rows their state back. */
+static void restore_masked(const rnne_pass *p, const float *before, float *after, int64_t s,
+                           int64_t rows)
+{
+    for (int64_t i = 0; p->mask && i < rows; i++) {
+        if (counts(p, i, s)) {
+            p->seen[i] = 1;
+            continue;
+        }
+        memcpy(after + (size_t)i * p->h_stride, before + (size_t)i * p->h_stride,
+               p->h_stride * sizeof *after);
+        if (p->c) {
+            memcpy(p->c + (size_t)i * p->c_stride, p->saved + (size_t)i * p->c_stride,
+                   p->c_stride * sizeof *p->c);
+        }
+    }
+}
+
 static void store_outputs(const rnne_pass *p, const float *h, int64_t s, int64_t rows)
 {
     const rnne_view *y = p->y;
@@ -84,8 +127,12 @@ static void store_outputs(const rnne_pass *p, const float *h, int64_t s, int64_t
     }
     float *base = rnne_f32(p->ctx, y) + p->d * y->stride[1];
     for (int64_t i = 0; i < rows; i++) {
-        memcpy(base + time_of(p, i, s) * y->stride[0] + row_of(p, i) * y->stride[2],
-               h + (size_t)i * p->h_stride, (size_t)p->layer->out * sizeof *h);
+        float *to = base + time_of(p, i, s) * y->stride[0] + row_of(p, i) * y->stride[2];
+        if (p->mask && (!p->seen[i] || (p->zero_masked && !counts(p, i, s)))) {
+            memset(to, 0, (size_t)p->layer->out * sizeof *to);
+        } else {
+            memcpy(to, h + (size_t)i * p->h_stride, (size_t)p->layer->out * sizeof *h);
+        }
     }
 }
 
@@ -170,7 +217,10 @@ static void run_direction(const rnne_pass *p)
             projected = project_chunk(p, &step, s, rows);
             step.xp = p->xp;
         }
+        save_masked(p, s, rows);
+        const float *before = h;
         h = advance(p, &step, h, rows);
+        restore_masked(p, before, h, s, rows);
         store_outputs(p, h, s, rows);
         if (!inside) {
             step.xp += (size_t)rows * p->cell->x.gates * RNNE_PANEL;
@@ -230,6 +280,10 @@ static void set_up_pass(rnne_pass *p, const rnne_layer *l, char *scratch, int ha
     p->y = rnne_view_of(p->ctx, p->in, RY);
     p->h_n = rnne_view_of(p->ctx, p->in, RH_N);
     p->c_n = rnne_view_of(p->ctx, p->in, RC_N);
+    p->mask = rnne_view_of(p->ctx, p->in, RMASK);
+    p->zero_masked = rnne_int(p->ctx, p->in, 12) == RNNE_MASKED_ZERO;
+    p->seen = (int32_t *)(scratch + l->seen_at);
+    p->saved = (float *)(scratch + l->saved_at);
     p->order = has_lengths ? (const int64_t *)(scratch + l->order_at) : NULL;
     p->length = has_lengths ? (const int64_t *)(scratch + l->length_at) : NULL;
     p->h_stride = (size_t)l->out_panels * RNNE_PANEL;
@@ -266,7 +320,7 @@ static void prepare(const rnne_context *ctx, const rnne_instr *in, void *prepare
     rnne_recurrent *r = prepared;
     rnne_layer_read(ctx, in, &r->layer);
     rnne_layer_place(&r->layer, rnne_view_of(ctx, in, RLENGTHS) != NULL,
-                     rnne_view_of(ctx, in, RPROJ) != NULL);
+                     rnne_view_of(ctx, in, RPROJ) != NULL, rnne_view_of(ctx, in, RMASK) != NULL);
     for (int64_t d = 0; d < r->layer.directions; d++) {
         rnne_layer_cell(ctx, in, &r->layer, d, &r->sides[d].cell, &r->sides[d].proj);
         r->sides[d].reverse = d == 1 || r->layer.has_reverse_first;
@@ -298,6 +352,7 @@ static rnne_status run(const rnne_context *ctx, const rnne_instr *in, void *scra
         if (pass.c) {
             load_state(&pass, rnne_view_of(ctx, in, RC0), pass.c, pass.c_stride, r->layer.hidden);
         }
+        memset(pass.seen, 0, pass.mask ? (size_t)r->layer.batch * sizeof *pass.seen : 0);
         run_direction(&pass);
         clear_tails(&pass);
     }
@@ -310,7 +365,8 @@ static rnne_status bind(const rnne_context *ctx, const rnne_instr *in, int64_t *
     rnne_layer l;
     rnne_status s = rnne_layer_read(ctx, in, &l);
     s = s == RNNE_OK ? rnne_layer_place(&l, rnne_view_of(ctx, in, RLENGTHS) != NULL,
-                                        rnne_view_of(ctx, in, RPROJ) != NULL)
+                                        rnne_view_of(ctx, in, RPROJ) != NULL,
+                                        rnne_view_of(ctx, in, RMASK) != NULL)
                      : s;
     *scratch = l.bytes;
     /* 50 useful operations, or 50 bytes of recurrent weights, a nanosecond. */

@@ -2,10 +2,12 @@
  *
  * Operands (absent ones are -1): x [T,B,I]; packed input weights, bias, recurrent weights of all
  * directions; GRU reset-before candidate weights; GRU reset-after inner bias; LSTM peepholes;
- * packed projection and its bias; lengths int32 [B]; h0 [D,B,P]; c0 [D,B,H]; y [T,D,B,P]; h_n; c_n.
- * Integers: cell, directions (bit 0 forward, bit 1 reverse), H, P, coupling, reset_after, and for
- * each of two directions three activation ids. Floats: clip, cell_clip, h_clip, proj_clip (infinity
- * where absent), then alpha, beta, gamma of the six activations.
+ * packed projection and its bias; lengths int32 [B]; h0 [D,B,P]; c0 [D,B,H]; y [T,D,B,P]; h_n; c_n;
+ * mask int32 [T,B]: 0 where a step of a row does not count.
+ * Integers: cell, directions (bit 0 forward, bit 1 reverse), H, P, coupling, reset_after, for each
+ * of two directions three activation ids, what y shows at a masked step (rnne_masked_output).
+ * Floats: clip, cell_clip, h_clip, proj_clip (infinity where absent), then alpha, beta, gamma of the
+ * six activations.
  */
 #ifndef RNNE_RECURRENT_H
 #define RNNE_RECURRENT_H
@@ -13,10 +15,14 @@
 #include "core/program.h"
 
 enum {
-    RX, RW, RBIAS, RR, RR_N, RB_RN, RPEEPHOLE, RPROJ, RPROJ_BIAS, RLENGTHS, RH0, RC0, RY, RH_N, RC_N
+    RX, RW, RBIAS, RR, RR_N, RB_RN, RPEEPHOLE, RPROJ, RPROJ_BIAS, RLENGTHS, RH0, RC0, RY, RH_N, RC_N,
+    RMASK
 };
-enum { R_OPERANDS = 15, R_INTS = 12, R_FLOATS = 22 };
+enum { R_OPERANDS = 16, R_INTS = 13, R_FLOATS = 22 };
 enum { R_LSTM = 0, R_GRU = 1, R_RNN = 2 };
+
+/** A masked step shows the output before it (zeros while there is none), or zeros. */
+typedef enum rnne_masked_output { RNNE_MASKED_CARRY = 0, RNNE_MASKED_ZERO = 1 } rnne_masked_output;
 
 /** Sizes of one execution, and where its working memory lies in the scratch area (bytes). */
 typedef struct rnne_layer {
@@ -25,7 +31,7 @@ typedef struct rnne_layer {
     int64_t kind, reset_after, has_reverse_first;
     int64_t chunk_rows; /* rows of input projected at a time */
     int64_t xp_at, rows_at, h_at, m_at, c_at, z_at, rh_at, from_at, to_at, order_at, length_at,
-        count_at, bytes;
+        count_at, seen_at, saved_at, bytes;
 } rnne_layer;
 
 /** What is worked out once per set of sizes. */
@@ -42,7 +48,7 @@ typedef struct rnne_recurrent {
 /** Read and check sizes; RNNE_E_SHAPE where operands disagree. */
 rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *layer);
 /** Lay out the working memory. */
-rnne_status rnne_layer_place(rnne_layer *layer, int has_lengths, int has_proj);
+rnne_status rnne_layer_place(rnne_layer *layer, int has_lengths, int has_proj, int has_mask);
 /** The cell of direction d, and its projection where it has one. */
 void rnne_layer_cell(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *layer,
                      int64_t d, rnne_cell *cell, rnne_matrix *proj);

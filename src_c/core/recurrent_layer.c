@@ -51,13 +51,15 @@ static int weights_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_
                  : l->out == l->hidden);
 }
 
-/* Coupling and activations are known, whether this cell uses them or not. */
+/* Coupling, activations and the kind of masked output are known, whether this cell uses them or not. */
 static int numbers_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
 {
     const int64_t coupling = rnne_int(ctx, in, 4);
     int ok = coupling == RNNE_UNCOUPLED ||
              (l->kind == R_LSTM && coupling > RNNE_UNCOUPLED && coupling <= RNNE_INPUT_FROM_FORGET);
-    for (int i = 6; i < R_INTS; i++) {
+    const int64_t masked = rnne_int(ctx, in, 12);
+    ok = ok && (masked == RNNE_MASKED_CARRY || masked == RNNE_MASKED_ZERO);
+    for (int i = 6; i < 12; i++) {
         ok = ok && rnne_act_known(rnne_int(ctx, in, i));
     }
     return ok;
@@ -67,6 +69,7 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
 {
     const rnne_view *x = rnne_view_of(ctx, in, RX), *y = rnne_view_of(ctx, in, RY);
     const rnne_view *lengths = rnne_view_of(ctx, in, RLENGTHS);
+    const rnne_view *mask = rnne_view_of(ctx, in, RMASK);
     const int64_t sides = rnne_int(ctx, in, 1);
     *l = (rnne_layer){.kind = rnne_int(ctx, in, 0), .hidden = rnne_int(ctx, in, 2),
                       .out = rnne_int(ctx, in, 3), .reset_after = rnne_int(ctx, in, 5)};
@@ -84,6 +87,8 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
     l->out_panels = panels_of(l->out);
     int ok = numbers_ok(ctx, in, l) && weights_ok(ctx, in, l) &&
              (!lengths || (rnne_view_is(ctx, lengths, 1, RNNE_I32) && lengths->dim[0] == l->batch)) &&
+             (!mask || (mask->rank == 2 && rnne_dtype_of(ctx, mask) == RNNE_I32 &&
+                        mask->dim[0] == l->steps && mask->dim[1] == l->batch)) &&
              state_is(ctx, rnne_view_of(ctx, in, RH0), l->directions, l->batch, l->out) &&
              state_is(ctx, rnne_view_of(ctx, in, RH_N), l->directions, l->batch, l->out) &&
              state_is(ctx, rnne_view_of(ctx, in, RC0), l->directions, l->batch, l->hidden) &&
@@ -102,7 +107,7 @@ static int64_t take(int64_t *total, int64_t count, int64_t size, int *bad)
     return at;
 }
 
-rnne_status rnne_layer_place(rnne_layer *l, int has_lengths, int has_proj)
+rnne_status rnne_layer_place(rnne_layer *l, int has_lengths, int has_proj, int has_mask)
 {
     const int64_t row = l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float);
     const int64_t wide = l->panels * RNNE_PANEL * (int64_t)sizeof(float);
@@ -125,6 +130,8 @@ rnne_status rnne_layer_place(rnne_layer *l, int has_lengths, int has_proj)
     l->order_at = take(&total, has_lengths ? l->batch : 0, sizeof(int64_t), &bad);
     l->length_at = take(&total, has_lengths ? l->batch : 0, sizeof(int64_t), &bad);
     l->count_at = take(&total, has_lengths ? l->steps + 2 : 0, sizeof(int64_t), &bad);
+    l->seen_at = take(&total, has_mask ? l->batch : 0, sizeof(int32_t), &bad);
+    l->saved_at = take(&total, has_mask ? l->batch : 0, wide, &bad);
     l->bytes = total;
     return bad ? RNNE_E_SIZE : RNNE_OK;
 }

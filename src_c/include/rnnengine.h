@@ -23,6 +23,7 @@ typedef enum rnne_status {
     RNNE_E_LENGTHS = 5, /* a sequence length is negative or larger than the number of steps */
     RNNE_E_CPU = 6,     /* the named kernel table does not exist or this CPU cannot run it */
     RNNE_E_SIZE = 7,    /* a size overflows 64 bits or does not fit memory */
+    RNNE_E_INDEX = 8,   /* an index computed or given at run time is outside its table */
 } rnne_status;
 
 const char *rnne_status_text(rnne_status status);

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Dim, Node, Size, TensorType
+from rnnengine.graph import Dim, Node, Size, TensorType, product
 from rnnengine.ops.registry import attach
 from rnnengine.ops.sizes import axis_of
-from rnnengine.program import Emitter, View
+from rnnengine.program import Emitter, Opcode, View
 
 __all__: list[str] = []
 
@@ -135,16 +135,49 @@ def _emit_slice(out: Emitter, node: Node) -> None:
     out.alias(_result(node), view)
 
 
+def _emit_rows(out: Emitter, node: Node, table: View, axis: int) -> None:
+    name = node.inputs[1]
+    assert name is not None
+    if axis != 0 or out.types[name].dtype != np.int32:
+        raise UnsupportedModelError(
+            f"{node.name}: Gather along axis {axis} by {out.types[name].dtype} indices computed at "
+            "run time; accepted: int32 indices along axis 0"
+        )
+    rows = out.contiguous(table)
+    flat = rows.reshape((rows.shape[0], product(rows.shape[1:])))
+    indices = out.contiguous(out.read(name))
+    target = out.write(_result(node))
+    count, width = product(indices.shape), product(rows.shape[1:])
+    made = target.reshape((count, width))
+    place = made if made is not None else out.temporary((count, width))
+    out.emit(node, Opcode.GATHER, [flat, indices.reshape((count,)), place])
+    if made is None:
+        shaped = place.reshape(target.shape)
+        assert shaped is not None
+        out.copy(shaped, target)
+
+
+def _emit_mask(out: Emitter, node: Node) -> None:
+    """MaskIds: ids that are not 0. MaskValues: rows of which any value differs from a number."""
+    source = out.read(_first(node))
+    if node.op == "MaskIds":
+        source = source.unsqueeze([source.rank])
+    value = float(node.attrs.get("mask_value", 0.0))
+    out.emit(node, Opcode.MASK, [source, out.write(_result(node))], (), [value])
+
+
 def _emit_gather(out: Emitter, node: Node) -> None:
-    """Gather at constant, unevenly spaced indices (even ones were settled as slices): copies."""
+    """Gather at constant, unevenly spaced indices (even ones were settled as slices): copies.
+
+    Indices that arrive at run time select rows of a table: an embedding.
+    """
     source = out.read(_first(node))
     axis = axis_of(node.attrs.get("axis", 0), source.rank)
     indices = out.known(node.inputs[1])
     size = source.shape[axis]
     if indices is None:
-        raise UnsupportedModelError(
-            f"{node.name}: Gather by indices computed at run time; they must be constant"
-        )
+        _emit_rows(out, node, source, axis)
+        return
     places = [int(i) + size if int(i) < 0 else int(i) for i in indices.reshape(-1)]
     target = out.write(_result(node))
     flat = (*target.shape[:axis], len(places), *target.shape[axis + indices.ndim :])
@@ -169,3 +202,5 @@ attach("Tile", _emit_tile)
 attach("Concat", _emit_concat, _place_concat)
 attach("Slice", _emit_slice)
 attach("Gather", _emit_gather)
+for _name in ("MaskIds", "MaskValues"):
+    attach(_name, _emit_mask)

@@ -18,6 +18,7 @@ __all__: list[str] = []
 
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _COUPLING = {None: 0, "f=1-i": 1, "i=1-f": 2}
+_MASKED = {"carry": 0, "zero": 1}
 _DIRECTIONS = {"forward": 1, "reverse": 2, "bidirectional": 3}
 
 
@@ -216,7 +217,10 @@ def _emit(out: Emitter, node: Node) -> None:
             places.append((made, view))
             view = made
         operands.append(view)
+    mask = node.inputs[10] if len(node.inputs) > 10 else None
+    operands.append(out.read(mask) if mask else None)
     ints, floats = _numbers(node.op, attrs, width)
+    ints.append(_MASKED[node.attrs.get("masked_output", "carry")])
     out.emit(node, Opcode.RECURRENT, operands, ints, floats)
     for made, place in places:
         out.copy(made, place)
