@@ -13,14 +13,16 @@ __all__ = ["Source", "load_graph", "read_source"]
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
+_KERAS = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")
+"""HDF5, and zip archives, which may be PyTorch's as well."""
+
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"PK\x03\x04", "a zip archive (a PyTorch or Keras 3 file, perhaps)"),
+    (0, b"PK\x03\x04", "a zip archive (a PyTorch file, perhaps)"),
     (0, b"PK\x05\x06", "an empty zip archive"),
     (0, b"\x80\x02", "a pickle (a PyTorch file, perhaps)"),
     (0, b"\x80\x03", "a pickle"),
     (0, b"\x80\x04", "a pickle"),
     (0, b"\x80\x05", "a pickle"),
-    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file (a Keras model, perhaps)"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x1f\x8b", "gzip data"),
     (0, b"{", "JSON text"),
@@ -71,7 +73,7 @@ def load_graph(
     Parameters
     ----------
     source : bytes-like, path, or binary file object
-        An ONNX model.
+        An ONNX model, or a Keras model with its configuration: `.keras`, or HDF5 of any Keras.
     constants : mapping of str to array_like, optional
         Values that graph inputs are fixed to.
     external_data : path, optional
@@ -86,7 +88,7 @@ def load_graph(
     Raises
     ------
     ModelFormatError
-        The content is no ONNX model, is damaged, or contradicts itself.
+        The content is no model, is damaged, or contradicts itself.
     UnsupportedModelError
         The model, or ``constants``, asks for something that is not supported; the message names it.
     UnsafeFileError
@@ -94,12 +96,29 @@ def load_graph(
     """
     content, name = read_source(source)
     if not content:
-        raise ModelFormatError(f"{name}: the file is empty; expected an ONNX model")
+        raise ModelFormatError(f"{name}: the file is empty; expected an ONNX or Keras model")
+    if content.startswith(_KERAS):
+        from rnnengine.importers.keras import import_keras, is_keras
+
+        if is_keras(content):
+            _refuse_onnx_options(name, constants=constants, external_data=external_data)
+            return import_keras(content, name)
     for offset, magic, what in _FOREIGN:
         if content[offset : offset + len(magic)] == magic:
-            raise UnsupportedModelError(f"{name}: not an ONNX model but {what}; accepted: ONNX")
+            raise UnsupportedModelError(
+                f"{name}: not an ONNX model but {what}; accepted: ONNX, Keras"
+            )
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
         raise UnsupportedModelError(f"{name}: not an ONNX model but a safetensors file")
     from rnnengine.importers.onnx import import_onnx
 
     return import_onnx(content, name, constants=constants, external_data=external_data)
+
+
+def _refuse_onnx_options(name: str, **options: Any) -> None:
+    """Refuse what only an ONNX model can be given."""
+    for option, value in options.items():
+        if value:
+            raise UnsupportedModelError(
+                f"{name}: {option} is for ONNX models; a Keras model takes none"
+            )

@@ -6,13 +6,19 @@ GRU.
 
 from __future__ import annotations
 
-__all__ = ["CANONICAL", "ONNX", "permutation"]
+__all__ = ["CANONICAL", "KERAS", "KERAS_1", "ONNX", "permutation"]
 
 CANONICAL: dict[str, str] = {"LSTM": "ifgo", "LSTM.peephole": "ifo", "GRU": "rzn", "RNN": "h"}
 """Order of the gates in :mod:`rnnengine.ops.recurrent`."""
 
 ONNX: dict[str, str] = {"LSTM": "iofg", "LSTM.peephole": "iof", "GRU": "zrn", "RNN": "h"}
 """W[iofc], P[iof] and W[zrh] of the ONNX operator texts, in canonical letters."""
+
+KERAS: dict[str, str] = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
+"""Columns of kernel, recurrent_kernel and bias since Keras 2: i, f, c, o and z, r, h."""
+
+KERAS_1: dict[str, str] = {"LSTM": "igfo", "GRU": "zrn"}
+"""Order of the arrays of Keras 1, which kept three for each gate: i, c, f, o and z, r, h."""
 
 
 def permutation(foreign: dict[str, str], what: str) -> tuple[int, ...]:

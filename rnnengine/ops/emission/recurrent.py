@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Dim, Node, Size
 from rnnengine.ops.emission.linear import pack_matrix
 from rnnengine.ops.recurrent.common import RecurrentAttrs
@@ -191,6 +192,10 @@ def _initial(out: Emitter, node: Node, position: int) -> View | None:
 
 def _emit(out: Emitter, node: Node) -> None:
     attrs = RecurrentAttrs.read(node.op, node.attrs)
+    if len(node.inputs) > 10 and node.inputs[10] is not None:
+        raise UnsupportedModelError(
+            f"{node.name}: it has a mask of steps; accepted: sequences without a mask, or lengths"
+        )
     x_name, r_name = node.inputs[0], node.inputs[2]
     assert x_name is not None and r_name is not None
     count = len(attrs.reversed_directions)

@@ -13,12 +13,17 @@ Inputs by position, for every layer (D directions, G gates, P = hidden_size unle
 7     c0         [D, B, H], optional: zeros (LSTM)
 8     peephole   [D, 3*H] in the order i, f, o, optional (LSTM)
 9     proj       [D, P, H], optional: P = H without it (LSTM)
+10    mask       int32 [T, B], optional: 1 where the step of a row counts, else 0
 ====  =========  =============================================================
 
 Outputs: 0 y [T, D, B, P]; 1 h_n [D, B, P]; 2 c_n [D, B, H] (LSTM). Gate order: LSTM i, f, g, o;
 GRU r, z, n. Rows of y beyond a row's length are zero, the final state is the state after the last
 step that counts, and a row of length 0 hands its initial state on. A reverse direction runs from a
 row's last counting step to step 0; y[t] always belongs to x[t].
+
+A step that the mask leaves out keeps the state, wherever it stands (Keras' masks have holes); its
+row of y is the output of the step taken before it, zeros if there was none
+(``masked_output='carry'``), or zeros (``'zero'``).
 """
 
 from __future__ import annotations
@@ -90,6 +95,8 @@ class RecurrentAttrs:
         LSTM: ``'f=1-i'`` or ``'i=1-f'``.
     reset_after : bool
         GRU: the reset gate multiplies the recurrent product instead of the state.
+    masked_output : str
+        Output of a step that the mask leaves out: ``'carry'`` or ``'zero'``.
     """
 
     hidden_size: int
@@ -101,6 +108,7 @@ class RecurrentAttrs:
     proj_clip: float | None = None
     coupling: str | None = None
     reset_after: bool = False
+    masked_output: str = "carry"
 
     @classmethod
     def read(cls, op: str, attrs: Attrs) -> RecurrentAttrs:
@@ -117,6 +125,10 @@ class RecurrentAttrs:
         if read.coupling not in (None, "f=1-i", "i=1-f"):
             raise UnsupportedModelError(
                 f"{op}: coupling is {read.coupling!r}; accepted: 'f=1-i', 'i=1-f', None"
+            )
+        if read.masked_output not in ("carry", "zero"):
+            raise UnsupportedModelError(
+                f"{op}: masked_output is {read.masked_output!r}; accepted: 'carry', 'zero'"
             )
         count = len(DIRECTIONS[read.direction])
         activations = read.activations or (_DEFAULTS[op],) * count
@@ -180,6 +192,7 @@ def _scan(
     initial: State,
     *,
     lengths: Array | None,
+    mask: Array | None,
     attrs: RecurrentAttrs,
     step: Callable[[int], Step],
     project: Callable[[int, Array], Array],
@@ -192,6 +205,7 @@ def _scan(
     initial : tuple of arrays [D, B, *]
         State before the first step: h first.
     lengths : int array [B] or None
+    mask : int array [T, B] or None
     attrs : RecurrentAttrs
     step : callable(direction) -> Step
     project : callable(direction, x) -> array [T, B, G*H]
@@ -211,6 +225,11 @@ def _scan(
         for k in range(int(counts.max(initial=0))):
             rows = np.nonzero(k < counts)[0]
             t = counts[rows] - 1 - k if backwards else np.full(len(rows), k)
+            if mask is not None:
+                kept = mask[t, rows] == 0
+                if k and attrs.masked_output == "carry":
+                    y[t[kept], d, rows[kept]] = y[t[kept] + (1 if backwards else -1), d, rows[kept]]
+                rows, t = rows[~kept], t[~kept]
             state = advance(inputs[t, rows], tuple(s[d, rows] for s in final))
             for whole, part in zip(final, state, strict=True):
                 whole[d, rows] = part
@@ -268,6 +287,7 @@ def run(
             x,
             tuple(initial),
             lengths=element(values, 5),
+            mask=element(values, 10),
             attrs=read,
             step=bound,
             project=project,

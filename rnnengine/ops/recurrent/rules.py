@@ -35,9 +35,10 @@ def infer(attrs: Attrs, types: Types, known: Known, *, op: str, gates: int) -> l
         7: ("c0", (directions, batch, size)),
         8: ("peephole", (directions, 3 * size)),
         9: ("proj", (directions, width, size)),
+        10: ("mask", (steps, batch)),
     }
     for position, (name, shape) in expected.items():
-        _check(element(types, position), f"{op}: {name}", shape, x.dtype, position == 5)
+        _check(element(types, position), f"{op}: {name}", shape, x.dtype, position in (5, 10))
     present(types, 1, "W")
     if op != "LSTM" and any(element(types, i) is not None for i in (7, 8, 9)):
         raise ShapeError(f"{op}: c0, peephole and proj belong to the LSTM")
@@ -54,11 +55,11 @@ def _check(
     what: str,
     shape: tuple[Size, ...],
     dtype: np.dtype[Any],
-    lengths: bool,
+    integers: bool,
 ) -> None:
     if found is None:
         return
-    wanted = np.dtype(np.int32) if lengths else dtype
+    wanted = np.dtype(np.int32) if integers else dtype
     if found.dtype != wanted or found.rank != len(shape):
         raise ShapeError(f"{what} is {found}; expected {TensorType(wanted, shape)}")
     for axis, (got, expected) in enumerate(zip(found.shape, shape, strict=True)):
@@ -75,7 +76,15 @@ def stream(
     others = {i: a for i, a in enumerate(axes) if i and a is not None}
     if not others and axes[0] is None:
         return [None] * outputs
-    if axes[0] == 0 and not others:
+    masked = element(types, 10) is not None
+    if axes[0] == 0 and masked and others == {10: 0}:
+        others.pop(10)
+        if RecurrentAttrs.read(op, attrs).masked_output == "carry":
+            raise NotAlongTime(
+                f"{op}: a masked step repeats the output before it, which an earlier call gave"
+            )
+        masked = False
+    if axes[0] == 0 and not others and not masked:
         direction = RecurrentAttrs.read(op, attrs).direction
         if direction != "forward":
             raise NotAlongTime(f"{op} is {direction}: it starts at the last step of the sequence")
@@ -84,6 +93,8 @@ def stream(
         for position, name, axis in ((5, "lengths", 0), (6, "h0", 1), (7, "c0", 1)):
             if element(types, position) is not None and others.pop(position, None) != axis:
                 raise NotAlongTime(f"{op}: {name} has a row for each time step")
+        if masked and others.pop(10, None) != 1:
+            raise NotAlongTime(f"{op}: the mask has a row for each time step")
         if not others:
             return [2, *[1] * (outputs - 1)]
     raise NotAlongTime(f"{op}: the time axis of x or of a weight is not the sequence or batch axis")

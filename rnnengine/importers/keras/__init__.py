@@ -1,0 +1,112 @@
+"""Keras files without Keras: `.keras` archives, whole-model HDF5 files, and weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnengine.errors import ModelFormatError, UnsupportedModelError
+from rnnengine.graph import Graph
+from rnnengine.importers.keras import config
+from rnnengine.importers.keras.archive import is_keras_archive, read_archive
+from rnnengine.importers.keras.config import Version
+from rnnengine.importers.keras.graph import import_config
+from rnnengine.importers.keras.hdf5 import MAGIC, Group, read_hdf5
+
+__all__ = ["import_keras", "import_weights", "is_keras"]
+
+
+def is_keras(content: bytes) -> bool:
+    """Whether a file is HDF5 or a `.keras` archive."""
+    return content.startswith(MAGIC) or is_keras_archive(content)
+
+
+def import_keras(content: bytes, name: str) -> Graph:
+    """Read a Keras model with its configuration and weights.
+
+    Parameters
+    ----------
+    content : bytes
+        A `.keras` archive of Keras 3 or late tf.keras, or an HDF5 file of any Keras.
+    name : str
+        Name of the file for messages.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged or contradicts itself.
+    UnsupportedModelError
+        It has weights only, or a layer that is not supported; the message names it.
+    UnsafeFileError
+        It refers to other files.
+    """
+    if is_keras_archive(content):
+        archive = read_archive(content, name)
+        metadata = config.parse(archive.metadata, f"{name}: metadata.json")
+        raw = config.parse(archive.config, f"{name}: config.json")
+        version = _version(metadata.get("keras_version"), name)
+        return import_config(raw, read_hdf5(archive.weights, name), version, name)
+    root = read_hdf5(content, name)
+    text = root.attrs.get("model_config")
+    if text is None:
+        raise UnsupportedModelError(
+            f"{name}: holds weights and no model configuration; give the architecture, or save the "
+            "whole model (model.save)"
+        )
+    if not isinstance(text, str):
+        raise ModelFormatError(f"{name}: model_config is {type(text).__name__}; expected text")
+    raw = config.parse(text, f"{name}: model_config")
+    return import_config(raw, root, file_version(root, name), name)
+
+
+def import_weights(
+    content: bytes, configuration: bytes | str, name: str, *, keras_version: str | None = None
+) -> Graph:
+    """Read a file of weights beside the JSON text of the model (``model.to_json()``).
+
+    Parameters
+    ----------
+    content : bytes
+        A weights file: `.weights.h5`, or HDF5 of Keras 1 and 2.
+    configuration : str
+        JSON with ``class_name`` and ``config``.
+    name : str
+        Name of the file for messages.
+    keras_version : str, optional
+        Of the Keras that wrote it, where neither the JSON text nor the weights say so.
+
+    Returns
+    -------
+    Graph
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError, UnsafeFileError
+        As for :func:`import_keras`.
+    """
+    root = read_hdf5(content, name)
+    raw = config.parse(configuration, f"{name}: configuration")
+    said = keras_version or raw.get("keras_version")
+    version = _version(said, name) if said else file_version(root, name)
+    return import_config(raw, root, version, name)
+
+
+def file_version(root: Group, name: str) -> Version:
+    """Version of the Keras that wrote an HDF5 file.
+
+    Weights of Keras 3 carry none, but have a layout that no other has.
+    """
+    inner = root.groups.get("model_weights", root)
+    found = root.attrs.get("keras_version", inner.attrs.get("keras_version"))
+    if found is None and "layers" in root.groups:
+        return Version(3, 0)
+    return _version(found, name)
+
+
+def _version(text: Any, name: str) -> Version:
+    if text is not None and not isinstance(text, str):
+        raise ModelFormatError(f"{name}: keras_version is {text!r}; expected text")
+    return Version.parse(text)

@@ -1,0 +1,318 @@
+"""A Keras configuration as data: layers, who feeds whom, and the Keras that wrote it.
+
+Sequential and Functional networks of Keras 1, 2, tf.keras and 3 come out alike. Nothing in it is
+looked up, imported or called.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from rnnengine.errors import ModelFormatError, UnsupportedModelError
+
+__all__ = ["NETWORKS", "Call", "Config", "Layer", "Network", "Ref", "Version", "network", "parse"]
+
+Config: TypeAlias = Mapping[str, Any]
+
+_SEQUENTIAL = ("Sequential",)
+NETWORKS = (*_SEQUENTIAL, "Functional", "Model")
+_MAX_TEXT = 1 << 26
+_MAX_LAYERS = 10_000
+
+_KERAS_1 = {
+    "output_dim": "units",
+    "inner_activation": "recurrent_activation",
+    "bias": "use_bias",
+    "nb_filter": "filters",
+    "p": "rate",
+}
+"""Words of Keras 1 that Keras 2 renamed, for layers whose word it is; Embedding keeps its own."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """The Keras that wrote a file.
+
+    Attributes
+    ----------
+    major, minor : int
+    tf : bool
+        tf.keras, whose early versions already had what Keras got later.
+    """
+
+    major: int
+    minor: int
+    tf: bool = False
+
+    @classmethod
+    def parse(cls, text: str | None) -> Version:
+        """Read '2.1.3', '2.2.4-tf', '3.15.1'; None stands for Keras 1.0, which wrote none."""
+        if not text:
+            return cls(1, 0)
+        match = re.match(r"(\d{1,4})\.(\d{1,4})", text)
+        if match is None:
+            raise ModelFormatError(f"keras_version is {text!r}; expected a version number")
+        major, minor = int(match[1]), int(match[2])
+        return cls(major, minor, text.endswith("-tf") or (major == 2 and minor >= 4))
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Output ``tensor`` of call ``node`` of the named layer."""
+
+    layer: str
+    node: int
+    tensor: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer: its inputs and, for recurrent layers, its initial state."""
+
+    inputs: tuple[Ref, ...]
+    states: tuple[Ref, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: class, name, configuration, and where it is called."""
+
+    kind: str
+    name: str
+    config: Config
+    calls: tuple[Call, ...] = ()
+    input_shape: Any = None
+
+    @property
+    def where(self) -> str:
+        """The layer as messages name it."""
+        return f"layer {self.name!r} ({self.kind})"
+
+
+@dataclass(frozen=True)
+class Network:
+    """Layers in the order of the file; refs to the tensors that go in and come out."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    inputs: tuple[Ref, ...]
+    outputs: tuple[Ref, ...]
+
+
+def parse(text: bytes | str, where: str) -> Config:
+    """Read JSON whose top is an object.
+
+    Raises
+    ------
+    ModelFormatError
+        It is no such text, or too long or too deep.
+    """
+    if len(text) > _MAX_TEXT:
+        raise ModelFormatError(f"{where}: a configuration of {len(text)} bytes is too long")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{where}: not JSON ({error})") from None
+    return _mapping(found, where)
+
+
+def _mapping(value: Any, where: str) -> Config:
+    if not isinstance(value, dict):
+        raise ModelFormatError(f"{where} is {type(value).__name__}; expected an object")
+    return value
+
+
+def _listed(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ModelFormatError(f"{where} is {type(value).__name__}; expected a list")
+    return value
+
+
+def layer(raw: Any, version: Version, where: str) -> Layer:
+    """Read the configuration of one layer.
+
+    Raises
+    ------
+    ModelFormatError
+        It has no class name or no configuration.
+    UnsupportedModelError
+        Its class is not one of Keras' own.
+    """
+    entry = _mapping(raw, where)
+    kind = entry.get("class_name")
+    if not isinstance(kind, str):
+        raise ModelFormatError(f"{where} has no class_name")
+    kind = kind.rsplit(">", 1)[-1] if kind.startswith("Keras>") else kind
+    config = entry.get("config")
+    config = (
+        {"layers": config} if isinstance(config, list) else _mapping(config, f"{where} ({kind})")
+    )
+    name = config.get("name") or entry.get("name") or kind.lower()
+    module = entry.get("module")
+    registered = entry.get("registered_name")
+    if isinstance(module, str) and module and module.split(".")[0] not in _HOMES:
+        raise UnsupportedModelError(
+            f"{where}: layer {name!r} is of class {module}.{kind}, which is not Keras' own"
+        )
+    if isinstance(registered, str) and ">" in registered and not registered.startswith("Keras>"):
+        raise UnsupportedModelError(
+            f"{where}: layer {name!r} is of class {registered!r}, which is not Keras' own"
+        )
+    if not isinstance(name, str) or not 0 < len(name) <= 1000:
+        raise ModelFormatError(f"{where} ({kind}) has a name that is no text: {name!r}")
+    if version.major < 2 and kind != "Embedding":
+        config = {_KERAS_1.get(key, key): value for key, value in config.items()}
+    build = entry.get("build_config")
+    shape = build.get("input_shape") if isinstance(build, dict) else None
+    return Layer(kind, name, config, input_shape=shape)
+
+
+_HOMES = ("keras", "keras_hub", "tensorflow", "tf_keras", "builtins")
+
+
+def network(raw: Layer, version: Version, where: str) -> Network:
+    """Read a Sequential or Functional configuration.
+
+    Raises
+    ------
+    ModelFormatError
+        It has no layers, two of one name, or a connection that is none.
+    UnsupportedModelError
+        It is of another class.
+    """
+    if raw.kind not in NETWORKS:
+        raise UnsupportedModelError(
+            f"{where}: the model is of class {raw.kind!r}; accepted: {', '.join(NETWORKS)}"
+        )
+    entries = _listed(raw.config.get("layers"), f"{where}: 'layers' of {raw.name!r}")
+    if not 0 < len(entries) <= _MAX_LAYERS:
+        raise ModelFormatError(f"{where}: {raw.name!r} has {len(entries)} layers")
+    layers = [
+        layer(e, version, f"{where}: layer {i} of {raw.name!r}") for i, e in enumerate(entries)
+    ]
+    known = {one.name for one in layers}
+    if len(known) != len(layers):
+        raise ModelFormatError(f"{where}: two layers of {raw.name!r} have one name")
+    if raw.kind in _SEQUENTIAL:
+        return _sequential(raw.name, layers)
+    reader = _Connections(known, where)
+    called = [reader.layer(e, one) for e, one in zip(entries, layers, strict=True)]
+    ends = [
+        tuple(reader.ends(raw.config.get(key), f"{key} of {raw.name!r}"))
+        for key in ("input_layers", "output_layers")
+    ]
+    return Network(raw.name, tuple(called), ends[0], ends[1])
+
+
+def _sequential(name: str, layers: list[Layer]) -> Network:
+    """Chain the layers; the first is an InputLayer, made from the second's shape if absent."""
+    if layers[0].kind != "InputLayer":
+        first = layers[0]
+        shape = first.config.get("batch_input_shape")
+        config = {"batch_input_shape": shape, "dtype": first.config.get("dtype")}
+        layers = [Layer("InputLayer", f"{first.name}_input", config), *layers]
+    chained = [layers[0]]
+    for before, one in itertools.pairwise(layers):
+        call = Call((Ref(before.name, 0, 0),))
+        chained.append(Layer(one.kind, one.name, one.config, (call,), one.input_shape))
+    ends = (Ref(layers[0].name, 0, 0),), (Ref(layers[-1].name, 0, 0),)
+    return Network(name, tuple(chained), *ends)
+
+
+class _Connections:
+    """Reads `inbound_nodes` in both dialects."""
+
+    def __init__(self, known: set[str], where: str) -> None:
+        self.known = known
+        self.where = where
+
+    def layer(self, entry: Config, one: Layer) -> Layer:
+        """The layer with its calls."""
+        nodes = _listed(
+            entry.get("inbound_nodes", []), f"{self.where}: inbound_nodes of {one.where}"
+        )
+        calls = tuple(self._call(node, one) for node in nodes)
+        return Layer(one.kind, one.name, one.config, calls, one.input_shape)
+
+    def _call(self, node: Any, one: Layer) -> Call:
+        if isinstance(node, dict):
+            kwargs = _mapping(node.get("kwargs", {}), f"{self.where}: kwargs of {one.where}")
+            inputs = list(self._refs(node.get("args", []), one))
+        else:
+            inputs, kwargs = [], {}
+            for entry in self._entries(node):
+                inputs.append(self._ref(entry, one))
+                if len(entry) > 3 and isinstance(entry[3], dict):
+                    kwargs = {**kwargs, **entry[3]}
+        states = tuple(self._refs(kwargs.get("initial_state"), one))
+        inputs += self._refs(kwargs.get("inputs", kwargs.get("sequences")), one)
+        for key, value in kwargs.items():
+            harmless = key in ("initial_state", "inputs", "sequences") or not value
+            if not harmless:
+                raise UnsupportedModelError(
+                    f"{self.where}: {one.where} is called with {key}={str(value)[:80]}; accepted: "
+                    "tensors and initial_state"
+                )
+        return Call(tuple(inputs), states)
+
+    def _entries(self, node: Any) -> Iterator[list[Any]]:
+        if _is_entry(node):
+            yield node
+        elif isinstance(node, Sequence) and not isinstance(node, str):
+            for part in node:
+                yield from self._entries(part)
+
+    def _ref(self, entry: Sequence[Any], one: Layer | None = None) -> Ref:
+        name, node, tensor = entry[:3]
+        if name not in self.known or not (0 <= node < 1 << 20 and 0 <= tensor < 1 << 20):
+            raise ModelFormatError(
+                f"{self.where}: {one.where if one else 'the model'} refers to {list(entry[:3])}, "
+                "which is no layer's output"
+            )
+        return Ref(name, node, tensor)
+
+    def _refs(self, value: Any, one: Layer) -> Iterator[Ref]:
+        """Every tensor in a nested argument."""
+        if _is_entry(value):
+            yield self._ref(value, one)
+        elif isinstance(value, dict):
+            if value.get("class_name") != "__keras_tensor__":
+                raise UnsupportedModelError(
+                    f"{self.where}: {one.where} is called with {str(value)[:80]}; accepted: tensors"
+                )
+            inner = _mapping(value.get("config"), f"{self.where}: a tensor of {one.where}")
+            history = inner.get("keras_history")
+            if not isinstance(history, list) or not _is_entry(history):
+                raise ModelFormatError(f"{self.where}: a tensor of {one.where} has no history")
+            yield self._ref(history, one)
+        elif isinstance(value, list):
+            for part in value:
+                yield from self._refs(part, one)
+        elif value is not None:
+            raise UnsupportedModelError(
+                f"{self.where}: {one.where} is called with the constant {str(value)[:80]}; "
+                "accepted: tensors"
+            )
+
+    def ends(self, value: Any, what: str) -> Iterator[Ref]:
+        """Inputs or outputs of the network: one entry, a list of them, or a mapping to them."""
+        if isinstance(value, dict):
+            value = list(value.values())
+        found = [self._ref(entry) for entry in self._entries(value)]
+        if not found:
+            raise ModelFormatError(f"{self.where}: {what} names no tensor")
+        yield from found
+
+
+def _is_entry(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) >= 3
+        and isinstance(value[0], str)
+        and all(isinstance(v, int) and not isinstance(v, bool) for v in value[1:3])
+    )

@@ -1,0 +1,375 @@
+"""A Keras configuration and its weights to a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rnnengine.errors import (
+    ModelFormatError,
+    RNNEngineError,
+    ShapeError,
+    UnsupportedModelError,
+)
+from rnnengine.graph import Dim, Graph, Size, TensorType, Value, substitute, symbol, symbols_of
+from rnnengine.graph.verify import verify
+from rnnengine.importers.keras import config
+from rnnengine.importers.keras.builder import (
+    KINDS,
+    Builder,
+    Context,
+    Kind,
+    Tensor,
+    known,
+    slots_of,
+)
+from rnnengine.importers.keras.config import NETWORKS, Config, Layer, Network, Ref, Version
+from rnnengine.importers.keras.hdf5 import Group
+from rnnengine.importers.keras.layers import FAMILIES
+from rnnengine.importers.keras.names import Params, Slots, Source, source
+from rnnengine.ops.sizes import Clash
+
+__all__ = ["import_config"]
+
+_IDS = ("Embedding",)
+_MAX_NESTING = 20
+
+
+def import_config(raw: Config, weights: Group, version: Version, where: str) -> Graph:
+    """Build the graph of a model.
+
+    Parameters
+    ----------
+    raw : mapping
+        ``class_name`` and ``config`` of the model.
+    weights : Group
+        Its weights in any layout of Keras.
+    version : Version
+        Of the Keras that wrote the configuration.
+    where : str
+        Name of the file for messages.
+
+    Returns
+    -------
+    Graph
+        Batch first; the batch size is free, and so is the time axis where the file leaves it open.
+
+    Raises
+    ------
+    ModelFormatError
+        Configuration and weights contradict themselves or each other.
+    UnsupportedModelError
+        A layer, or an option of one, that is not supported; the message names it.
+    """
+    try:
+        top = config.layer(raw, version, f"{where}: the model")
+        found = config.network(top, version, where)
+        importer = _Importer(top, found, weights, version, where)
+        while True:
+            try:
+                return verify(importer.run())
+            except Clash as clash:
+                importer.identify(clash)
+    except RNNEngineError as error:
+        if isinstance(error, ShapeError):
+            raise ModelFormatError(f"{where}: {error}") from None
+        if not str(error).startswith(where):
+            error.args = (f"{where}: {error}",)
+        raise
+    except RecursionError:
+        raise ModelFormatError(f"{where}: the configuration is nested too deep") from None
+
+
+def _network_slots(layer: Layer, version: Version) -> Slots:
+    """Weights of a network: those of its layers, in order."""
+    inner = config.network(layer, version, layer.where)
+    return Slots(
+        (),
+        tuple(
+            (one.name, f"layers*{one.kind}", slots_of(one, version, one.name))
+            for one in inner.layers
+            if one.kind != "InputLayer"
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """A network that is being built, and the prefix of its names."""
+
+    network: Network
+    params: Source | Params
+    prefix: str
+    version: Version
+    depth: int = 0
+
+    def load(self, layer: Layer, where: str) -> Params:
+        """Weights of one of its layers."""
+        path = f"{self.prefix}{layer.name}"
+        slots = slots_of(layer, self.version, path)
+        if not slots:
+            return Params()
+        if isinstance(self.params, Params):
+            return self.params.children[layer.name]
+        return self.params.load(layer.name, slots, f"{where}: layer {path!r} ({layer.kind})")
+
+
+class _Importer:
+    """One model, built again whenever two of its symbols turn out to be one."""
+
+    def __init__(
+        self, top: Layer, network: Network, weights: Group, version: Version, where: str
+    ) -> None:
+        self.network = network
+        self.version = version
+        self.where = where
+        slots = _network_slots(top, version)
+        self.weights: Source | Params = source(weights, slots, where) if slots else Params()
+        self.sizes: dict[str, Size] = {}
+
+    def identify(self, clash: Clash) -> None:
+        """Make the two sizes of a clash equal from now on."""
+        for name_of, value in ((clash.left, clash.right), (clash.right, clash.left)):
+            if isinstance(name_of, Dim) and name_of == symbol(next(iter(symbols_of(name_of)))):
+                (name,) = symbols_of(name_of)
+                if name not in symbols_of(value):
+                    self.sizes = {k: substitute(v, {name: value}) for k, v in self.sizes.items()}
+                    self.sizes[name] = value
+                    return
+        raise ModelFormatError(f"{self.where}: {clash}")
+
+    def run(self) -> Graph:
+        """Build the model with what is known of its symbols."""
+        entries = [self._entry(ref) for ref in self.network.inputs]
+        names = [layer.name for layer in entries]
+        if len(set(names)) != len(names):
+            raise ModelFormatError(f"{self.where}: two inputs of the model have one name: {names}")
+        values = [self._input(layer, i) for i, layer in enumerate(entries)]
+        outputs = self._output_names()
+        builder = Builder(values, {*names, *outputs})
+        scope = _Scope(self.network, self.weights, "", self.version)
+        results = self._build(builder, scope, [Tensor(name) for name in names])
+        done: list[str] = []
+        for name, (ctx, tensor) in zip(outputs, results, strict=True):
+            settled = ctx.settled(tensor).name
+            builder.node("Identity", f"{name}.output", [settled], [name], {})
+            done.append(name)
+        return Graph(
+            name=self.network.name,
+            inputs=tuple(values),
+            outputs=tuple(done),
+            nodes=tuple(builder.nodes),
+            constants=builder.constants,
+            source=self.where,
+        )
+
+    def _output_names(self) -> list[str]:
+        """The layers' own names; further outputs and calls of one layer get numbers."""
+        taken = {ref.layer for ref in self.network.inputs}
+        names: list[str] = []
+        for ref in self.network.outputs:
+            base = ref.layer if ref.tensor == 0 else f"{ref.layer}:{ref.tensor}"
+            name, count = base, 1
+            while name in taken:
+                name, count = f"{base}_{count}", count + 1
+            taken.add(name)
+            names.append(name)
+        return names
+
+    def _entry(self, ref: Ref) -> Layer:
+        layer = next(one for one in self.network.layers if one.name == ref.layer)
+        if layer.kind != "InputLayer":
+            raise UnsupportedModelError(
+                f"{self.where}: input {ref.layer!r} of the model is a {layer.kind}; accepted: "
+                "InputLayer"
+            )
+        return layer
+
+    def _input(self, layer: Layer, position: int) -> Value:
+        """Declared type of an input: a free batch, int32 where it is looked up in a table."""
+        shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
+        if shape is None:
+            shape = self._guessed(layer)
+        if (
+            not isinstance(shape, list)
+            or not shape
+            or not all(s is None or (isinstance(s, int) and 0 < s < 1 << 31) for s in shape)
+        ):
+            raise ModelFormatError(
+                f"{self.where}: input {layer.name!r} has shape {shape!r}; expected a list of sizes"
+            )
+        if layer.config.get("sparse") or layer.config.get("ragged"):
+            raise UnsupportedModelError(
+                f"{self.where}: input {layer.name!r} is sparse or ragged; accepted: dense"
+            )
+        sizes = [symbol("batch")]
+        for axis, size in enumerate(shape[1:], 1):
+            sizes.append(size if size is not None else symbol(_word(axis, position)))
+        bound = tuple(substitute(s, self.sizes) for s in sizes)
+        dtype = np.int32 if self._looked_up(self.network, layer.name) else np.float32
+        return Value(layer.name, TensorType(np.dtype(dtype), bound))
+
+    def _guessed(self, layer: Layer) -> list[int | None]:
+        """Shape of an input that the configuration leaves out: [batch, time, features]."""
+        fed = [one for one in self.network.layers if _feeds(one, layer.name)]
+        first = fed[0] if fed else layer
+        if isinstance(first.input_shape, list):
+            return first.input_shape
+        if first.kind in _IDS:
+            length = first.config.get("input_length")
+            return [None, length if isinstance(length, int) else None]
+        size = first.config.get("input_dim")
+        if isinstance(size, int) and first.kind == "Dense":
+            return [None, size]
+        if isinstance(size, int):
+            length = first.config.get("input_length")
+            return [None, length if isinstance(length, int) else None, size]
+        raise ModelFormatError(
+            f"{self.where}: {first.where} does not say the shape of its input; expected "
+            "batch_input_shape or an InputLayer"
+        )
+
+    def _looked_up(self, network: Network, name: str) -> bool:
+        """Whether an input goes into an Embedding."""
+        for one in network.layers:
+            if not _feeds(one, name):
+                continue
+            if one.kind in _IDS:
+                return True
+            if one.kind in NETWORKS:
+                inner = config.network(one, self.version, self.where)
+                if any(self._looked_up(inner, ref.layer) for ref in inner.inputs):
+                    return True
+        return False
+
+    def _build(
+        self, builder: Builder, scope: _Scope, given: Sequence[Tensor]
+    ) -> list[tuple[Context, Tensor]]:
+        """Convert every call whose inputs are there, until the outputs are."""
+        if scope.depth > _MAX_NESTING:
+            raise ModelFormatError(f"{self.where}: more than {_MAX_NESTING} networks are nested")
+        network = scope.network
+        if len(given) != len(network.inputs):
+            raise ModelFormatError(
+                f"{self.where}: network {network.name!r} is called with {len(given)} tensors; "
+                f"expected {len(network.inputs)}"
+            )
+        values = {ref: tensor for ref, tensor in zip(network.inputs, given, strict=True)}
+        made: dict[str, Context] = {}
+        params = {one.name: scope.load(one, self.where) for one in network.layers if one.calls}
+        for one in network.layers:
+            path = f"{scope.prefix}{one.name}"
+            made[one.name] = Context(
+                builder, one, params.get(one.name, Params()), self.version, path
+            )
+        pending = [(one, i) for one in network.layers for i in range(len(one.calls))]
+        while pending:
+            waiting = []
+            for one, number in pending:
+                call = one.calls[number]
+                found = [_find(network, values, ref) for ref in (*call.inputs, *call.states)]
+                if any(t is None for t in found):
+                    waiting.append((one, number))
+                    continue
+                tensors = [t for t in found if t is not None]
+                count = len(call.inputs)
+                ctx = replace(made[one.name], states=tuple(tensors[count:]))
+                for i, out in enumerate(self._convert(ctx, scope, tensors[:count])):
+                    values[Ref(one.name, number, i)] = out
+            if len(waiting) == len(pending):
+                break
+            pending = waiting
+        return [(made[ref.layer], self._end(network, values, ref)) for ref in network.outputs]
+
+    def _end(self, network: Network, values: dict[Ref, Tensor], ref: Ref) -> Tensor:
+        found = _find(network, values, ref)
+        if found is None:
+            raise ModelFormatError(
+                f"{self.where}: nothing computes output {ref.tensor} of call {ref.node} of layer "
+                f"{ref.layer!r} in {network.name!r}"
+            )
+        return found
+
+    def _convert(self, ctx: Context, scope: _Scope, inputs: Sequence[Tensor]) -> list[Tensor]:
+        layer = ctx.layer
+        if layer.kind in NETWORKS:
+            inner = _Scope(
+                config.network(layer, self.version, self.where),
+                ctx.params,
+                f"{ctx.path}/",
+                self.version,
+                scope.depth + 1,
+            )
+            return [ctx_.settled(t) for ctx_, t in self._build(ctx.builder, inner, inputs)]
+        kind = known(layer, ctx.path)
+        _check(ctx, kind, len(inputs))
+        tensors = list(inputs)
+        if layer.kind not in _IDS:
+            tensors = [_floating(ctx, t) for t in tensors]
+        return kind.convert(ctx, tensors)
+
+
+def _word(axis: int, position: int) -> str:
+    """Symbol of an open axis of an input; every input starts with its own."""
+    word = "time" if axis == 1 else f"axis{axis}"
+    return word if position == 0 else f"{word}_{position + 1}"
+
+
+def _feeds(layer: Layer, name: str) -> bool:
+    return any(ref.layer == name for call in layer.calls for ref in call.inputs)
+
+
+def _find(network: Network, values: dict[Ref, Tensor], ref: Ref) -> Tensor | None:
+    """A value; networks inside count their calls from 1 in some versions."""
+    if ref in values or ref.node == 0:
+        return values.get(ref)
+    layer = next(one for one in network.layers if one.name == ref.layer)
+    if layer.kind in NETWORKS and ref.node >= len(layer.calls):
+        return values.get(replace(ref, node=ref.node - 1))
+    return None
+
+
+def _check(ctx: Context, kind: Kind, count: int) -> None:
+    if count == 0 or (kind.inputs is not None and count != kind.inputs):
+        raise ModelFormatError(
+            f"{ctx.where}: has {count} inputs; expected {kind.inputs or 'one or more'}"
+        )
+    policy: Any = ctx.get("dtype")
+    if isinstance(policy, dict):
+        inner = policy.get("config")
+        named = inner.get("name") if isinstance(inner, dict) else None
+        policy = named if policy.get("class_name") in _POLICIES else policy.get("class_name")
+    if policy is not None and policy not in _DTYPES:
+        raise UnsupportedModelError(
+            f"{ctx.where}: dtype is {policy!r}; accepted: {', '.join(sorted(_DTYPES))}"
+        )
+
+
+_POLICIES = ("DTypePolicy", "Policy")
+_DTYPES = {
+    "float32",
+    "float16",
+    "bfloat16",
+    "mixed_float16",
+    "mixed_bfloat16",
+    "int32",
+    "int64",
+    "uint8",
+}
+"""Halves are computed in float32, which is what they approximate; integers are tables' numbers."""
+
+
+def _floating(ctx: Context, tensor: Tensor) -> Tensor:
+    """Numbers of a table's input that another layer reads as floats."""
+    if ctx.type(tensor).dtype.kind == "f":
+        return tensor
+    floats = ctx.emit("Cast", [tensor.name], {"to": np.dtype(np.float32)}, "floats")
+    return replace(tensor, name=floats)
+
+
+assert FAMILIES, "importing them makes the layers known"
+for _kind in NETWORKS:
+    KINDS[_kind] = Kind(lambda ctx, inputs: list(inputs), _network_slots, None)
