@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Dim, Node, Size
 from rnnengine.ops.emission.linear import pack_matrix
 from rnnengine.ops.recurrent.common import RecurrentAttrs
@@ -192,10 +191,6 @@ def _initial(out: Emitter, node: Node, position: int) -> View | None:
 
 def _emit(out: Emitter, node: Node) -> None:
     attrs = RecurrentAttrs.read(node.op, node.attrs)
-    if len(node.inputs) > 10 and node.inputs[10] is not None:
-        raise UnsupportedModelError(
-            f"{node.name}: it has a mask of steps; accepted: sequences without a mask, or lengths"
-        )
     x_name, r_name = node.inputs[0], node.inputs[2]
     assert x_name is not None and r_name is not None
     count = len(attrs.reversed_directions)
@@ -225,7 +220,7 @@ def _emit(out: Emitter, node: Node) -> None:
     mask = node.inputs[10] if len(node.inputs) > 10 else None
     operands.append(out.read(mask) if mask else None)
     ints, floats = _numbers(node.op, attrs, width)
-    ints.append(_MASKED[node.attrs.get("masked_output", "carry")])
+    ints.append(_MASKED[attrs.masked_output])
     out.emit(node, Opcode.RECURRENT, operands, ints, floats)
     for made, place in places:
         out.copy(made, place)
