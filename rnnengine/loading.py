@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, BinaryIO
 
 from rnnengine._c import cpu
-from rnnengine.importers import load_graph
-from rnnengine.model import Model
+from rnnengine.errors import RNNEngineError, UnsupportedModelError
+from rnnengine.importers import model_inputs, parse_graph, read_source
+from rnnengine.model import Model, SizedModel
 
 __all__ = ["cpu_info", "load"]
 
@@ -34,6 +36,8 @@ def load(
     Returns
     -------
     Model
+        Compiled once for all sizes; where the model's arithmetic on symbolic sizes has no general
+        answer, compiled when it runs, for the sizes of the inputs (the last 8 sets are kept).
 
     Raises
     ------
@@ -46,7 +50,20 @@ def load(
     CPUError
         ``RNNENGINE_ISA`` names an instruction set that is not available.
     """
-    return Model(load_graph(source, constants=constants, external_data=external_data))
+    content, name = read_source(source)
+    fixed = dict(constants or {})
+    parse = partial(parse_graph, content, name, constants=fixed, external_data=external_data)
+    try:
+        return Model(parse())
+    except UnsupportedModelError as error:
+        try:
+            inputs = model_inputs(content, name, constants=fixed)
+        except RNNEngineError:
+            raise error from None
+        sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), inputs, str(error))
+        if sized is None:
+            raise
+        return sized
 
 
 def cpu_info() -> dict[str, Any]:

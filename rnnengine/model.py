@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rnnengine._c import cpu
+from rnnengine._c.convert import to_array
 from rnnengine._c.runtime import Plan, Runner
-from rnnengine.compiler import Source
-from rnnengine.errors import UnsupportedModelError
+from rnnengine.compiler import Form, Outline, Source, Variants
+from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
 from rnnengine.stream import Stream
 
 if TYPE_CHECKING:
-    from rnnengine.graph import Graph, TensorType
+    import numpy as np
 
-__all__ = ["Model", "TensorInfo"]
+    from rnnengine.graph import Graph, TensorType, Value
+
+__all__ = ["Model", "SizedModel", "TensorInfo"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Model(Runner):
         self._source = Source(graph, self.isa)
         self._form = self._source.form()
         self._with_lengths: Plan | None = None
+        self._variants: Variants | None = None
         types = self._source.types
         self.inputs = tuple(_info(v.name, v.type) for v in self.graph.inputs)
         self.outputs = tuple(_info(name, types[name]) for name in self.graph.outputs)
@@ -87,10 +89,13 @@ class Model(Runner):
         UnsupportedModelError
             Where the model cannot be followed step by step; the message names the node.
         """
+        return Stream(self._stream_form(state), batch)
+
+    def _stream_form(self, state: Mapping[str, str] | None) -> Form:
         form = self._source.form(state) if state else self._form
         if form.refusal is not None:
             raise UnsupportedModelError(f"stream: {form.refusal}")
-        return Stream(form, batch)
+        return form
 
     def _run_with(
         self, x: Any, out: Any, state: dict[str, Any] | None, return_state: bool, lengths: Any
@@ -108,13 +113,24 @@ class Model(Runner):
         y = stream.step(x, out=out)
         return (y, stream.state) if return_state else y
 
+    def _run_at(self, x: Any, out: Any, reason: str) -> Any:
+        """Run a program made for these sizes, such as slices that end before the axis does."""
+        if self._variants is None:
+            self._variants = Variants.of(self._source)
+        if not self._variants.symbols:
+            return super()._run_at(x, out, reason)
+        feeds = x if isinstance(x, dict) else {self._only_input(None): x}
+        return _run_variant(self, self._variants, feeds, out)
+
     def _batch_of(self, x: Any) -> int | None:
         """Rows in the caller's arrays, where the batch is free."""
         for info in self.inputs:
             array = x.get(info.name) if isinstance(x, dict) else x
             axis = self._form.batch_axis(info.name)
-            shape = () if array is None else np.shape(array)
-            if axis is not None and axis < len(shape):
+            if axis is None or array is None:
+                continue
+            shape = to_array(array, int(info.dtype.kind != "f"), f"input {info.name!r}").shape
+            if axis < len(shape):
                 return int(shape[axis])
         return None
 
@@ -136,15 +152,96 @@ class Model(Runner):
             )
         return names[0]
 
-    def __repr__(self) -> str:
-        state = ", ".join(s.name for s in self._form.graph.states) or "none"
+    def _state_text(self) -> str:
         if self._form.refusal is not None:
-            state = f"no streams ({self._form.refusal})"
+            return f"no streams ({self._form.refusal})"
+        return ", ".join(s.name for s in self._form.graph.states) or "none"
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
+    def __repr__(self) -> str:
         lines = [f"<rnnengine.Model {self.graph.name!r} on {self.isa}"]
         lines += [f"  input  {info!r}" for info in self.inputs]
         lines += [f"  output {info!r}" for info in self.outputs]
-        lines.append(f"  state  {state}>")
+        lines.append(f"  state  {self._state_text()}>")
         return "\n".join(lines)
+
+
+class SizedModel(Model):
+    """A model whose arithmetic on sizes has no general answer: compiled for the sizes at hand.
+
+    Parameters
+    ----------
+    variants : Variants
+    outline : Outline
+        Of the variants.
+    reason : str
+        Why there is no program for all sizes.
+    """
+
+    def __init__(self, variants: Variants, outline: Outline, reason: str) -> None:
+        self.isa = variants.isa
+        self.inputs = tuple(_info(v.name, v.type) for v in variants.inputs)
+        self.outputs = tuple(_info(name, kind) for name, kind in outline.outputs.items())
+        self._sized = variants
+        self._outline = outline
+        self._reason = f"the model can only be compiled for given sizes, because of {reason}"
+
+    @classmethod
+    def attempt(
+        cls, graph_at: Callable[[Mapping[str, int]], Graph], inputs: tuple[Value, ...], reason: str
+    ) -> SizedModel | None:
+        """Return a model that is compiled for the sizes at hand; None where no sizes help."""
+        variants = Variants(graph_at, inputs, cpu.chosen())
+        outline = variants.outline(reason) if variants.symbols else None
+        return None if outline is None else cls(variants, outline, reason)
+
+    @property
+    def graph(self) -> Graph:
+        """The network folded for some sizes."""
+        return self._outline.graph
+
+    def run(
+        self,
+        x: Any,
+        *,
+        out: Any = None,
+        state: dict[str, Any] | None = None,
+        return_state: bool = False,
+        lengths: Any = None,
+    ) -> Any:
+        """Compute the outputs for whole sequences; see :meth:`Model.run`."""
+        if state is not None or return_state:
+            raise UnsupportedModelError(f"run: state needs a stream: {self._reason}")
+        own = self._outline.lengths if lengths is not None else None
+        feeds = dict(x) if isinstance(x, dict) else {self._only_input(own): x}
+        if own is not None:
+            feeds[own] = lengths
+        return _run_variant(self, self._sized, feeds, out, None if own else lengths)
+
+    def _stream_form(self, _: Mapping[str, str] | None) -> Form:
+        raise UnsupportedModelError(f"stream: {self._reason}")
+
+    def _state_text(self) -> str:
+        return f"no streams ({self._reason})"
+
+
+def _run_variant(
+    model: Model, variants: Variants, feeds: dict[str, Any], out: Any, lengths: Any = None
+) -> Any:
+    """Compile for the sizes of the arrays where that is not done, and run."""
+    sizes, arrays = variants.sizes_of(feeds)
+    extra = {} if lengths is None else {"lengths": lengths}
+    try:
+        compiled = variants.at(sizes, lengths=lengths is not None)
+    except RNNEngineError as error:
+        where = ", ".join(f"{name} = {size}" for name, size in sizes.items())
+        raise ShapeError(f"run: the model cannot run at {where}: {error}") from None
+    return model._execute(compiled.plan, {**arrays, **extra}, out)
 
 
 def _info(name: str, kind: TensorType) -> TensorInfo:

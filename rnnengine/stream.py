@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,7 @@ class Stream(StreamRunner):
 
     def __init__(self, form: Form, batch: int | None) -> None:
         free = form.batch
-        if batch is not None and batch < 0:
-            raise ShapeError(f"stream: batch is {batch}; expected 0 or more")
+        batch = None if batch is None else _rows(batch)
         if free is None and batch is not None:
             form.check_batch(batch)
         self._form = form
@@ -48,6 +48,8 @@ class Stream(StreamRunner):
 
     @state.setter
     def state(self, arrays: Mapping[str, Any]) -> None:
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"state: expected a dict of arrays, got {type(arrays).__name__}")
         unknown = [name for name in arrays if name not in self.plan.state_names]
         if unknown:
             raise ShapeError(
@@ -65,7 +67,24 @@ class Stream(StreamRunner):
         twin._set(self._get())
         return twin
 
+    def __copy__(self) -> Stream:
+        return self.clone()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stream:
+        return self.clone()
+
     def __repr__(self) -> str:
         states = ", ".join(f"{name}{list(array.shape)}" for name, array in self.state.items())
         name = self._form.graph.name
         return f"<rnnengine.Stream of {name!r}, batch {self.batch}, state {states or 'none'}>"
+
+
+def _rows(batch: Any) -> int:
+    """Check a number of rows."""
+    try:
+        rows = index(batch)
+    except TypeError:
+        raise TypeError(f"stream: batch is {batch!r}; expected an integer") from None
+    if not 0 <= rows < 2**31:
+        raise ShapeError(f"stream: batch is {rows}; expected 0 to {2**31 - 1}")
+    return rows

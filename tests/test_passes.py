@@ -99,9 +99,10 @@ def test_inputs_may_have_the_names_of_exposed_state(name: str) -> None:
     assert np.array_equal(np.concatenate(parts), whole)
 
 
-def test_more_free_sizes_than_a_program_has_are_refused() -> None:
+def test_with_more_free_sizes_than_a_program_has_streams_are_refused() -> None:
     operators = [helper.make_node("Add", [f"x{i}", "one"], [f"y{i}"]) for i in range(9)]
     inputs = {f"x{i}": (f"n{i}",) for i in range(9)}
     model = nodes(operators, inputs, [f"y{i}" for i in range(9)], {"one": np.ones(1, np.float32)})
+    loaded = rn.load(model)
     with pytest.raises(rn.UnsupportedModelError, match="9 varying sizes"):
-        rn.load(model)
+        loaded.stream()

@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnengine.errors import ShapeError
 
-__all__ = ["bad_output", "bad_shape", "to_array"]
+__all__ = ["bad_output", "bad_shape", "shared_output", "to_array"]
 
 _NAMES = {0: "float32", 1: "int32"}
 
@@ -32,7 +32,7 @@ def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
     is_array = hasattr(value, "dtype") or hasattr(value, "__array_interface__")
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise TypeError(f"{name}: not an array of numbers ({error})") from None
     if not is_array and array.dtype.kind in "iu" and dtype == 0:
         array = array.astype(np.float64)
@@ -62,6 +62,11 @@ def bad_shape(name: str, expected: str, got: tuple[int, ...], step: bool, where:
     also = " (or the same without the time axis, for one step)" if step else ""
     detail = f"; {where}" if where else ""
     return ShapeError(f"input {name!r}: expected {expected}{also}, got {list(got)}{detail}")
+
+
+def shared_output(name: str) -> ValueError:
+    """Build the error of an ``out=`` array that lies where another one does."""
+    return ValueError(f"out for {name!r}: shares memory with the array for another output")
 
 
 def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception:

@@ -10,6 +10,10 @@ import numpy as np
 from rnnengine.errors import CPUError
 
 
+class Misfit(RuntimeError):
+    """A program cannot run at the sizes it was bound to."""
+
+
 def features():
     """Names of the CPU features found, in the order of their bits."""
     cdef int i = 0
@@ -173,6 +177,8 @@ cdef int check(rnne_status status, int64_t fault, tuple opcodes) except -1:
         raise ValueError(text)
     if status == RNNE_E_SIZE:
         raise OverflowError(text)
+    if status == RNNE_E_BOUNDS or status == RNNE_E_SHAPE:
+        raise Misfit(text)
     raise RuntimeError(text)
 
 

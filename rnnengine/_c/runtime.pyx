@@ -17,7 +17,9 @@ from rnnengine._c.core cimport Context, Program
 
 import numpy as np
 
-from rnnengine._c.convert import bad_output, bad_shape, to_array
+from rnnengine._c.core import Misfit
+
+from rnnengine._c.convert import bad_output, bad_shape, shared_output, to_array
 from rnnengine.errors import ShapeError, StreamBusyError
 
 cdef enum:
@@ -65,6 +67,9 @@ cdef Port *make_ports(list specs) except NULL:
     if ports == NULL:
         raise MemoryError
     for i, spec in enumerate(specs):
+        if len(spec["expr"]) > MAX_RANK:
+            free(ports)
+            raise ValueError(f"port {spec['name']!r} has rank {len(spec['expr'])}")
         ports[i].rank = len(spec["expr"])
         ports[i].dtype = spec["dtype"]
         ports[i].time_axis = -1 if spec["time_axis"] is None else spec["time_axis"]
@@ -339,8 +344,8 @@ cdef class Worker:
         memcpy(self.state_at(link, self.current), <void *>address(array), array.nbytes)
         return 0
 
-    cdef bint overlaps(self, int slot) noexcept:
-        """An output must share no byte with an input or another output."""
+    cdef int overlaps(self, int slot) noexcept:
+        """Slot of the first array that shares a byte with an output's, or -1."""
         cdef Py_buffer *out = &self.views[slot]
         cdef char *a = <char *>out.buf
         cdef char *b
@@ -349,13 +354,13 @@ cdef class Worker:
             if i != slot and self.held[i]:
                 b = <char *>self.views[i].buf
                 if a < b + self.views[i].len and b < a + out.len:
-                    return True
-        return False
+                    return i
+        return -1
 
     cdef object place(self, int o, object out, bint dropped):
         """The array that output o is written to: the caller's when it will do, else a new one."""
         cdef Port *port = &self.plan.outputs[o]
-        cdef int slot = self.plan.n_in + o, axis, rank = 0
+        cdef int slot = self.plan.n_in + o, axis, other = -1, rank = 0
         cdef int64_t shape[MAX_RANK]
         cdef bint same
         for axis in range(port.rank):
@@ -372,12 +377,16 @@ cdef class Worker:
                 same = is_native(&self.views[slot], 0)
                 for axis in range(rank):
                     same = same and self.views[slot].shape[axis] == shape[axis]
-                if same and not self.overlaps(slot):
-                    self.out_ptr[o] = self.views[slot].buf
-                    return out
+                if same:
+                    other = self.overlaps(slot)
+                    if other < 0:
+                        self.out_ptr[o] = self.views[slot].buf
+                        return out
             if self.held[slot]:
                 self.held[slot] = 0
                 PyBuffer_Release(&self.views[slot])
+        if other >= self.plan.n_in or any([target is out for target, _ in self.copies or ()]):
+            raise shared_output(self.plan.out_names[o])
         dims = tuple([shape[axis] for axis in range(rank)])
         result = empty(dims, float32)
         self.out_ptr[o] = <void *>address(result)
@@ -443,7 +452,7 @@ cdef class Worker:
     cdef object place_all(self, Selection *outs, object out, bint dropped):
         cdef int k
         cdef dict given, results
-        if outs.count == 1 and type(out) is not dict:
+        if outs.count == 1 and not isinstance(out, dict):
             return self.place(outs.at[0], out, dropped)
         names = [self.plan.out_names[outs.at[k]] for k in range(outs.count)]
         if out is not None and not isinstance(out, dict):
@@ -525,10 +534,15 @@ cdef class Runner:
         """
         if state is not None or return_state or lengths is not None:
             return self._run_with(x, out, state, return_state, lengths)
-        return self.execute(self.plan, x, out)
+        try:
+            return self.execute(self.plan, x, out)
+        except Misfit as error:
+            return self._run_at(x, out, str(error))
 
     cdef object execute(self, Plan plan, object x, object out):
         cdef Worker worker
+        if plan is None:
+            raise TypeError("this object was made without its constructor")
         feeds = ordered(plan, &plan.feeds[0], x)
         worker = <Worker>plan.free_workers.pop() if plan.free_workers else Worker(plan)
         try:
@@ -538,10 +552,20 @@ cdef class Runner:
                 plan.free_workers.append(worker)
 
     def _execute(self, Plan plan, x, out):
-        return self.execute(plan, x, out)
+        try:
+            return self.execute(plan, x, out)
+        except Misfit as error:
+            raise ShapeError(f"run: the model cannot run at these sizes: {error}") from None
+
+    def _run_at(self, x, out, str reason):
+        """What `run` does where the plan does not fit the sizes of the inputs."""
+        raise ShapeError(f"run: the model cannot run at these sizes: {reason}")
 
     def _run_with(self, x, out, state, return_state, lengths):
         raise TypeError("state, return_state and lengths need a Model")
+
+    def __reduce__(self):
+        raise TypeError("a model cannot be pickled; load the file again in the other process")
 
 
 cdef class StreamRunner:
@@ -556,7 +580,10 @@ cdef class StreamRunner:
         for symbol in range(plan.program.n_symbols):
             self.worker.preset[symbol] = sizes.get(symbol, -1)
             self.worker.symbols[symbol] = sizes.get(symbol, 0)
-        self.worker.prepare()
+        try:
+            self.worker.prepare()
+        except Misfit as error:
+            raise ShapeError(f"stream: the model cannot run at these sizes: {error}") from None
 
     def step(self, x, *, out=None):
         """Advance by the time steps in ``x`` and return the outputs that are not state.
@@ -581,29 +608,53 @@ cdef class StreamRunner:
             Another thread is inside this stream.
         """
         cdef Plan plan = self.plan
-        return self.worker.execute(ordered(plan, &plan.feeds[1], x), out, True)
+        if plan is None:
+            raise TypeError("this object was made without its constructor")
+        try:
+            return self.worker.execute(ordered(plan, &plan.feeds[1], x), out, True)
+        except Misfit as error:
+            raise ShapeError(f"step: the model cannot run at these sizes: {error}") from None
+
+    cdef int enter(self) except -1:
+        """Take the stream for this thread; whoever calls it sets `worker.busy` back."""
+        if self.worker is None:
+            raise TypeError("this object was made without its constructor")
+        if self.worker.busy:
+            raise StreamBusyError("this stream is in use by another thread")
+        self.worker.busy = True
+        return 0
 
     def _reset(self):
-        if self.worker.busy:
-            raise StreamBusyError("this stream is in use by another thread")
-        self.worker.start()
+        self.enter()
+        try:
+            self.worker.start()
+        finally:
+            self.worker.busy = False
 
     def _get(self):
-        if self.worker.busy:
-            raise StreamBusyError("this stream is in use by another thread")
-        return {name: self.worker.get_state(i) for i, name in enumerate(self.plan.state_names)}
+        self.enter()
+        try:
+            return {name: self.worker.get_state(i) for i, name in enumerate(self.plan.state_names)}
+        finally:
+            self.worker.busy = False
 
     def _set(self, dict arrays):
         """Set states by name; shapes were not checked before."""
-        if self.worker.busy:
-            raise StreamBusyError("this stream is in use by another thread")
-        ready = []
-        for i, name in enumerate(self.plan.state_names):
-            if name in arrays:
-                array = to_array(arrays[name], 0, f"state {name!r}")
-                if array.shape != self.worker.state_shape(i):
-                    raise ShapeError(f"state {name!r}: expected shape "
-                                     f"{list(self.worker.state_shape(i))}, got {list(array.shape)}")
-                ready.append((i, array))
-        for i, array in ready:
-            self.worker.set_state(i, array)
+        self.enter()
+        try:
+            ready = []
+            for i, name in enumerate(self.plan.state_names):
+                if name in arrays:
+                    array = to_array(arrays[name], 0, f"state {name!r}")
+                    wanted = self.worker.state_shape(i)
+                    if array.shape != wanted:
+                        raise ShapeError(f"state {name!r}: expected shape {list(wanted)}, "
+                                         f"got {list(array.shape)}")
+                    ready.append((i, array))
+            for i, array in ready:
+                self.worker.set_state(i, array)
+        finally:
+            self.worker.busy = False
+
+    def __reduce__(self):
+        raise TypeError("a stream cannot be pickled; carry its state: twin.state = stream.state")

@@ -94,7 +94,7 @@ def markdown(record: Mapping[str, Any]) -> str:
         f"| {row['cell']} H={row['hidden']} T={row['steps']}"
         f" | {row['timings']['rnnengine']['median_us']:.2f}"
         f" | {row['timings']['onnxruntime']['median_us']:.2f}"
-        f" | {row['ratio']:.1f} | {row['roof']['share']:.0%} |"
+        f" | {row['ratio']:.2f} | {row['roof']['share']:.0%} |"
         for row in record["results"]
     ]
     return "\n".join(lines)

@@ -2,5 +2,6 @@
 
 from rnnengine.compiler.compile import Compiled, compile_graph
 from rnnengine.compiler.forms import Form, Source
+from rnnengine.compiler.variants import Outline, Variants
 
-__all__ = ["Compiled", "Form", "Source", "compile_graph"]
+__all__ = ["Compiled", "Form", "Outline", "Source", "Variants", "compile_graph"]

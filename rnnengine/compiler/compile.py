@@ -12,15 +12,19 @@ from rnnengine._c import core
 from rnnengine._c.runtime import Plan
 from rnnengine.compiler.emit import emit_graph
 from rnnengine.compiler.memory import assign_slots
+from rnnengine.compiler.pool import Pool
 from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Graph, Size, State, TensorType, product, symbols_of
 from rnnengine.ops import infer_types
 from rnnengine.program import ProgramBuilder
-from rnnengine.program.builder import Constant, ProgramTables
+from rnnengine.program.builder import MAX_RANK, MAX_SYMBOLS, ProgramTables
 
 __all__ = ["Compiled", "compile_graph"]
 
 Array = np.ndarray[Any, Any]
+
+_MAX_PORTS = 4096
+"""Inputs, or outputs, that a program may have."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def compile_graph(
     *,
     time_axes: Mapping[str, int | None],
     declared: Mapping[str, tuple[Size, ...]],
+    pool: Pool | None = None,
 ) -> Compiled:
     """Compile a graph in settled form.
 
@@ -65,6 +70,8 @@ def compile_graph(
         Time axis of each graph input and output.
     declared : mapping of str to shape
         Shapes of the inputs as the file declares them; ``run`` insists on their fixed sizes.
+    pool : Pool, optional
+        Constants to share with other programs of the same weights.
 
     Raises
     ------
@@ -72,6 +79,7 @@ def compile_graph(
         Naming what cannot be computed at run time.
     """
     types = infer_types(graph)
+    _check_ports(graph, types)
     builder = ProgramBuilder(symbols=_symbols(graph))
     emit_graph(graph, types, builder)
     slots = assign_slots(builder.instructions)
@@ -89,7 +97,9 @@ def compile_graph(
     states = [_state(builder, graph, types, state) for state in graph.states]
     hidden = {s[1] for s, state in zip(states, graph.states, strict=True) if state.implicit}
     tables = builder.finish(slots)
-    constants = [_content(c) for c in tables.constants]
+    pool = pool if pool is not None else Pool()
+    pool.sweep()
+    constants = [pool.content(c) for c in tables.constants]
     program = core.Program(
         isa,
         tables.tables,
@@ -103,6 +113,32 @@ def compile_graph(
     return Compiled(plan, tuple(tables.symbols), types, tables, constants)
 
 
+def _check_ports(graph: Graph, types: Mapping[str, TensorType]) -> None:
+    """Refuse inputs and outputs that no program can have."""
+    for what, names in (("input", [v.name for v in graph.inputs]), ("output", graph.outputs)):
+        if len(names) > _MAX_PORTS:
+            raise UnsupportedModelError(
+                f"the model has {len(names)} {what}s; accepted: up to {_MAX_PORTS}"
+            )
+        accepted = ("float32", "int32") if what == "input" else ("float32",)
+        for name in names:
+            kind = types[name]
+            if str(kind.dtype) not in accepted:
+                raise UnsupportedModelError(
+                    f"{what} {name!r} has element type {kind.dtype}; accepted at run time: "
+                    + ", ".join(accepted)
+                    + (
+                        "; a constant input can be fixed with constants={...}"
+                        if what == "input"
+                        else ""
+                    )
+                )
+            if kind.rank > MAX_RANK:
+                raise UnsupportedModelError(
+                    f"{what} {name!r} has rank {kind.rank}; accepted: up to {MAX_RANK}"
+                )
+
+
 def _symbols(graph: Graph) -> list[str]:
     """Symbols that some axis of some input is, in order of appearance."""
     names: dict[str, None] = {}
@@ -111,9 +147,10 @@ def _symbols(graph: Graph) -> list[str]:
             found = symbols_of(size)
             if len(found) == 1 and not isinstance(size, int):
                 names.update(dict.fromkeys(found))
-    if len(names) > 8:
+    if len(names) > MAX_SYMBOLS:
         raise UnsupportedModelError(
-            f"the inputs have {len(names)} varying sizes ({', '.join(names)}); at most 8"
+            f"the inputs have {len(names)} varying sizes ({', '.join(names)}); accepted: up to "
+            f"{MAX_SYMBOLS}"
         )
     return list(names)
 
@@ -125,11 +162,6 @@ def _input_port(
     time_axis: int | None,
     declared: tuple[Size, ...] | None,
 ) -> dict[str, Any]:
-    if kind.dtype not in (np.float32, np.int32):
-        raise UnsupportedModelError(
-            f"input {name!r} has element type {kind.dtype}; accepted at run time: float32, int32; "
-            "a constant input can be fixed with constants={...}"
-        )
     shape = declared or kind.shape
     code = [s if isinstance(s, int) else ~builder.symbols.index(str(s)) for s in kind.shape]
     return {
@@ -170,16 +202,3 @@ def _state(
         builder.expr(offset),
         state.initial,
     )
-
-
-def _content(constant: Constant) -> Array:
-    """Array behind a constant buffer; matrices of all directions are packed one after another."""
-    if not constant.packed:
-        return constant.array
-    matrices = constant.array
-    pieces = [core.pack(np.ascontiguousarray(m)) for m in matrices]
-    if len(pieces) == 1:
-        return pieces[0]
-    whole = core.aligned(sum(p.size for p in pieces))
-    np.concatenate(pieces, out=whole)
-    return whole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rnnengine.errors import RNNEngineError, UnsupportedModelError
-from rnnengine.graph import Graph, TensorType
+from rnnengine.graph import Graph, TensorType, UndecidedError
 from rnnengine.ops import registry
 from rnnengine.ops.types import describe
 from rnnengine.program import Emitter, ProgramBuilder, View
@@ -43,6 +43,10 @@ def emit_graph(
             if describe(node) in str(error):
                 raise
             raise type(error)(f"{describe(node)}: {error}") from None
+        except UndecidedError as error:
+            raise UnsupportedModelError(
+                f"{describe(node)}: {error} cannot be decided while the sizes are symbolic"
+            ) from None
     for name, place in outputs.items():
         view = out.read(name)
         if view != place:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rnnengine.compiler.compile import Compiled, compile_graph
+from rnnengine.compiler.pool import Pool
 from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
 from rnnengine.graph import (
     Graph,
@@ -14,6 +15,7 @@ from rnnengine.graph import (
     TensorType,
     UndecidedError,
     Value,
+    fresh,
     symbol,
     symbols_of,
 )
@@ -102,11 +104,14 @@ class Source:
         As the importer made it.
     isa : str
         Kernel table.
+    pool : Pool, optional
+        Constants to share with other sources of the same weights.
     """
 
-    def __init__(self, imported: Graph, isa: str) -> None:
+    def __init__(self, imported: Graph, isa: str, pool: Pool | None = None) -> None:
         self.imported = imported
         self.isa = isa
+        self.pool = pool if pool is not None else Pool()
         self.graph = fold(imported)
         self.types = infer_types(self.graph)
         self._declared = {v.name: v.type.shape for v in self.graph.inputs}
@@ -116,10 +121,15 @@ class Source:
         """Compile with its state exposed: the graph's own pairs, or those the caller says."""
         if not mapping:
             return self._build(None)
+        pairs = given_pairs(self.graph, mapping)
         key = tuple(mapping.items())
         if key not in self._said:
-            self._said[key] = self._build(given_pairs(self.graph, mapping))
+            self._said[key] = self._build(pairs)
         return self._said[key]
+
+    def plain(self) -> Compiled:
+        """Compile without any state: for whole sequences alone."""
+        return self._compile(self.graph, None)
 
     @property
     def own_lengths(self) -> str | None:
@@ -132,14 +142,20 @@ class Source:
 
     def _compile(self, graph: Graph, timeline: Timeline | None) -> Compiled:
         axes = timeline.axes if timeline is not None else {}
-        return compile_graph(fuse_linear(graph), self.isa, time_axes=axes, declared=self._declared)
+        return compile_graph(
+            fuse_linear(graph),
+            self.isa,
+            time_axes=axes,
+            declared=self._declared,
+            pool=self.pool,
+        )
 
     def _build(self, given: tuple[State, ...] | None) -> Form:
         pairs: tuple[State, ...] = ()
         refusal = None
         try:
             pairs = find_pairs(self.graph) if given is None else given
-        except UnsupportedModelError as error:
+        except (RNNEngineError, UndecidedError) as error:
             refusal = str(error)
         if pairs:
             return self._explicit(pairs)
@@ -184,8 +200,11 @@ class Source:
         }
         graph = self.graph.with_(states=pairs)
         if fixed:
+            sizes = [s for v in self.imported.inputs for s in v.type.shape]
+            name = fresh(_TIME, {n for s in sizes for n in symbols_of(s)})
             inputs = tuple(
-                _free(v, fixed[v.name]) if v.name in fixed else v for v in self.imported.inputs
+                _free(v, fixed[v.name], name) if v.name in fixed else v
+                for v in self.imported.inputs
             )
             graph = fold(self.imported.with_(inputs=inputs)).with_(states=pairs)
         line = find_timeline(graph)
@@ -194,8 +213,8 @@ class Source:
         return graph, line
 
 
-def _free(value: Value, axis: int) -> Value:
+def _free(value: Value, axis: int, name: str) -> Value:
     """Return the input with a symbol for the size of one axis."""
     shape: list[Size] = list(value.type.shape)
-    shape[axis] = symbol(_TIME)
+    shape[axis] = symbol(name)
     return Value(value.name, TensorType(value.type.dtype, tuple(shape)))

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO, TypeAlias
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.graph import Graph
+from rnnengine.graph import Graph, Value
 
-__all__ = ["Source", "load_graph", "read_source"]
+__all__ = ["Source", "load_graph", "model_inputs", "parse_graph", "read_source"]
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -95,13 +95,38 @@ def load_graph(
         The model refers to files outside ``external_data``.
     """
     content, name = read_source(source)
+    return parse_graph(content, name, constants=constants, external_data=external_data)
+
+
+def parse_graph(
+    content: bytes,
+    name: str,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    external_data: str | os.PathLike[str] | None = None,
+    sizes: Mapping[str, int] | None = None,
+) -> Graph:
+    """Read the content of a model file, as :func:`load_graph` does.
+
+    Parameters
+    ----------
+    content : bytes
+    name : str
+        For messages.
+    constants, external_data
+        As for :func:`load_graph`.
+    sizes : mapping of str to int, optional
+        Numbers for symbolic sizes of the inputs.
+    """
     if not content:
         raise ModelFormatError(f"{name}: the file is empty; expected an ONNX or Keras model")
     if content.startswith(_KERAS):
         from rnnengine.importers.keras import import_keras, is_keras
 
         if is_keras(content):
-            _refuse_onnx_options(name, constants=constants, external_data=external_data)
+            _refuse_onnx_options(
+                name, constants=constants, external_data=external_data, sizes=sizes
+            )
             return import_keras(content, name)
     for offset, magic, what in _FOREIGN:
         if content[offset : offset + len(magic)] == magic:
@@ -112,7 +137,16 @@ def load_graph(
         raise UnsupportedModelError(f"{name}: not an ONNX model but a safetensors file")
     from rnnengine.importers.onnx import import_onnx
 
-    return import_onnx(content, name, constants=constants, external_data=external_data)
+    return import_onnx(content, name, constants=constants, external_data=external_data, sizes=sizes)
+
+
+def model_inputs(
+    content: bytes, name: str, *, constants: Mapping[str, Any] | None = None
+) -> tuple[Value, ...]:
+    """Inputs of a model as its file declares them, those fixed by ``constants`` left out."""
+    from rnnengine.importers.onnx import onnx_inputs
+
+    return onnx_inputs(content, name, constants=constants)
 
 
 def _refuse_onnx_options(name: str, **options: Any) -> None:

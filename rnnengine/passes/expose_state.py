@@ -30,9 +30,10 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
     inputs, outputs = list(graph.inputs), list(graph.outputs)
     states = list(graph.states)
     nodes = list(graph.nodes)
-    constants = dict(graph.constants)
     sources = graph.producers()
     taken = set(timeline.types)
+    taken_nodes = {node.name for node in nodes}
+    names = {state.name for state in states}
     for position, node in enumerate(nodes):
         if node not in timeline.recurrent:
             continue
@@ -49,23 +50,24 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
         for letter, operand, result in open_ if graph.states else _carried(node):
             shape = _state_type(node, timeline, letter)
             initial = _initial(graph, node, operands[operand], sources)
-            name = fresh(f"{node.name}.{letter}", taken)
+            name = fresh(f"{node.name}.{letter}", names)
+            entry = fresh(name, taken)
             back = results[result] or fresh(f"{name}.next", taken)
             if back in outputs:
                 back = fresh(f"{name}.next", taken)
-                nodes.append(Node("Identity", back, (results[result],), (back,)))
+                copy = fresh(back, taken_nodes)
+                nodes.append(Node("Identity", copy, (results[result],), (back,)))
             results[result] = results[result] or back
-            operands[operand] = name
-            inputs.append(Value(name, shape))
+            operands[operand] = entry
+            inputs.append(Value(entry, shape))
             outputs.append(back)
-            states.append(State(name, name, back, None, initial, implicit=True))
+            states.append(State(name, entry, back, None, initial, implicit=True))
         kept = results if node.op == "LSTM" else results[:2]
         nodes[position] = replace(node, inputs=tuple(operands), outputs=tuple(kept))
     return graph.with_(
         inputs=tuple(inputs),
         outputs=tuple(outputs),
         nodes=tuple(nodes),
-        constants=constants,
         states=tuple(states),
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Graph, Node, Size, State, TensorType, substitute, symbols_of
+from rnnengine.graph import Dim, Graph, Node, Size, State, TensorType, symbols_of
 from rnnengine.ops import infer_types, registry
 from rnnengine.ops.registry import Array
+from rnnengine.passes.fix_sizes import fix_sizes
 from rnnengine.passes.fold import fold
 
 __all__ = ["find_pairs", "given_pairs"]
@@ -20,7 +21,18 @@ _LAYOUT = frozenset(
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Concat", "Identity", "Gather"]
 )
 _RECURRENT = ("LSTM", "GRU", "RNN")
-_PLACE = re.compile(r"(?P<name>.+?)\[(?P<index>\d+)(?::(?P<stop>\d+))?\]$")
+_PLACE = re.compile(r"(?P<name>.+?)\[(?P<index>\d{1,9})(?::(?P<stop>\d{1,9}))?\]$", re.DOTALL)
+_TRIALS = ((7, 11, 13, 17, 19, 23, 29, 31), (11, 7, 17, 13, 23, 19, 31, 29))
+"""Two sets of sizes for the symbols: a pair must be the same for both."""
+
+_LARGEST = 1 << 22
+"""Elements of the largest value whose elements are followed one by one."""
+
+Homes = dict[int, tuple[str, str, int]]
+"""For each element of an input, the state element it initialises: node, letter, place."""
+
+Finals = Mapping[tuple[str, str, int], tuple[str, int]]
+"""For each element of a final state, the graph output and the position that show it."""
 
 
 def given_pairs(graph: Graph, mapping: Mapping[str, str]) -> tuple[State, ...]:
@@ -28,12 +40,16 @@ def given_pairs(graph: Graph, mapping: Mapping[str, str]) -> tuple[State, ...]:
 
     Raises
     ------
+    TypeError
+        The mapping is not one of strings to strings.
     UnsupportedModelError
-        Naming a name that does not exist, or shapes that do not fit.
+        Naming a name that does not exist, an input said twice, a slice outside its output, or
+        shapes or element types that do not fit.
     """
+    _check_mapping(mapping)
     types = infer_types(graph)
     inputs = {v.name: v.type for v in graph.inputs}
-    states = []
+    states: list[State] = []
     for place, target in mapping.items():
         match = None if place in graph.outputs else _PLACE.match(place)
         output = match["name"] if match else place
@@ -42,20 +58,44 @@ def given_pairs(graph: Graph, mapping: Mapping[str, str]) -> tuple[State, ...]:
                 f"state {place!r} -> {target!r}: outputs are {', '.join(graph.outputs)}; "
                 f"inputs are {', '.join(inputs)}"
             )
-        shape = types[output].shape
+        if any(state.input == target for state in states):
+            raise UnsupportedModelError(f"state {place!r} -> {target!r}: the input is said twice")
+        found, wanted = types[output], inputs[target]
         start: tuple[int, ...] | None = None
         if match:
-            first = int(match["index"])
-            count = int(match["stop"]) - first if match["stop"] else 1
-            start = (first, *[0] * (len(shape) - 1))
-            sliced = (count, *shape[1:])
-            shape = shape[1:] if not match["stop"] and inputs[target].shape == shape[1:] else sliced
-        if shape != inputs[target].shape:
+            start, found = _said_slice(place, match, found, wanted)
+        if found.dtype != np.float32 or found != wanted:
             raise UnsupportedModelError(
-                f"state {place!r} -> {target!r}: shapes {shape} and {inputs[target].shape} differ"
+                f"state {place!r} -> {target!r}: shapes {found.shape} and {wanted.shape} differ"
+                if found.shape != wanted.shape
+                else f"state {place!r} -> {target!r}: {found} and {wanted}; accepted: float32"
             )
         states.append(State(target, target, output, start, None, implicit=False))
     return tuple(states)
+
+
+def _check_mapping(mapping: object) -> None:
+    pairs = mapping.items() if isinstance(mapping, Mapping) else ((None, None),)
+    if not all(isinstance(name, str) for pair in pairs for name in pair):
+        raise TypeError("state: expected a dict of names, {'<output>': '<input>'}")
+
+
+def _said_slice(
+    place: str, match: re.Match[str], output: TensorType, wanted: TensorType
+) -> tuple[tuple[int, ...], TensorType]:
+    """Start and type of a slice of an output along its first axis."""
+    first = int(match["index"])
+    stop = int(match["stop"]) if match["stop"] else first + 1
+    size = output.shape[0] if output.shape else 0
+    if isinstance(size, Dim) or not first < stop <= size:
+        raise UnsupportedModelError(
+            f"state {place!r}: output is {output}; expected places within a first axis of fixed "
+            "size"
+        )
+    rest = output.shape[1:]
+    single = not match["stop"] and wanted.shape == rest
+    shape = rest if single else (stop - first, *rest)
+    return (first, *[0] * len(rest)), TensorType(output.dtype, shape)
 
 
 def find_pairs(graph: Graph) -> tuple[State, ...]:
@@ -63,53 +103,61 @@ def find_pairs(graph: Graph) -> tuple[State, ...]:
 
     An input whose elements reach a recurrent node's initial state through layout operators only is
     paired with the output, or slice of one, that shows the same elements of the node's final state.
-    Elements are followed one by one, by sending their numbers through the layout operators.
+    Elements are followed one by one, by sending their numbers through the layout operators, at two
+    sets of sizes.
 
     Raises
     ------
     UnsupportedModelError
-        Where such an input exists, but its final state comes out scattered or not at all.
+        Where such an input exists, but its final state comes out scattered or not at all, or in a
+        place that depends on the sizes.
     """
-    sizes = _trial_sizes(graph)
-    concrete = _with_sizes(graph, sizes)
+    candidates = _candidates(graph)
+    if not candidates:
+        return ()
+    first, second = (_pairs_at(graph, sizes, candidates) for sizes in _trial_sizes(graph))
+    if first != second:
+        raise UnsupportedModelError(
+            f"where the final states of inputs {', '.join(candidates)} come out depends on the "
+            "sizes of the inputs; say the pairs with stream(state={'<output>': '<input>'})"
+        )
+    return first
+
+
+def _candidates(graph: Graph) -> list[str]:
+    """Inputs from which layout operators lead to an initial state."""
+    targets = {node.inputs[i] for node, _, i, _ in _carried(graph) if i < len(node.inputs)}
+    for node in reversed(graph.nodes):
+        if node.op in _LAYOUT and any(name in targets for name in node.outputs if name):
+            targets.update(node.inputs if node.op == "Concat" else node.inputs[:1])
+    return [value.name for value in graph.inputs if value.name in targets]
+
+
+def _trial_sizes(graph: Graph) -> list[dict[str, Size]]:
+    names = sorted({n for v in graph.inputs for s in v.type.shape for n in symbols_of(s)})
+    if len(names) > len(_TRIALS[0]):
+        raise UnsupportedModelError(
+            f"the inputs have {len(names)} varying sizes; at most {len(_TRIALS[0])}"
+        )
+    return [dict(zip(names, sizes, strict=False)) for sizes in _TRIALS]
+
+
+def _pairs_at(graph: Graph, sizes: Mapping[str, Size], candidates: list[str]) -> tuple[State, ...]:
+    concrete = fold(fix_sizes(graph, sizes))
     types = infer_types(concrete)
     finals = _final_places(concrete, types)
     states = []
-    for value in concrete.inputs:
-        homes = _initial_homes(concrete, types, value.name)
+    for name in candidates:
+        homes = _initial_homes(concrete, types, name)
         if homes is not None:
-            states.append(_pair(types, value.name, homes, finals))
+            states.append(_pair(types, name, homes, finals))
     return tuple(states)
 
 
-def _trial_sizes(graph: Graph) -> dict[str, Size]:
-    """Distinct small primes for the symbols, so that different axes cannot be mistaken."""
-    primes = (n for n in itertools.count(2) if all(n % d for d in range(2, n)))
-    names = sorted({n for v in graph.inputs for s in v.type.shape for n in symbols_of(s)})
-    return dict(zip(names, primes, strict=False))
-
-
-def _with_sizes(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
-    inputs = tuple(
-        type(v)(v.name, TensorType(v.type.dtype, tuple(substitute(s, sizes) for s in v.type.shape)))
-        for v in graph.inputs
-    )
-    nodes = tuple(
-        Node(n.op, n.name, n.inputs, n.outputs, {k: _fixed(v, sizes) for k, v in n.attrs.items()})
-        for n in graph.nodes
-    )
-    return fold(graph.with_(inputs=inputs, nodes=nodes))
-
-
-def _fixed(value: object, sizes: Mapping[str, Size]) -> object:
-    if isinstance(value, tuple):
-        return tuple(substitute(v, sizes) if not isinstance(v, tuple | str) else v for v in value)
-    return value
-
-
-def _send(graph: Graph, numbers: dict[str, Array]) -> dict[str, Array]:
+def _send(
+    graph: Graph, types: Mapping[str, TensorType], numbers: dict[str, Array]
+) -> dict[str, Array]:
     """Send element numbers through layout operators; -1 stands for anything else."""
-    types = infer_types(graph)
     values = dict(numbers)
     for node in graph.nodes:
         if node.op not in _LAYOUT or not any(n in values for n in node.inputs if n):
@@ -121,10 +169,14 @@ def _send(graph: Graph, numbers: dict[str, Array]) -> dict[str, Array]:
             elif name in values:
                 given.append(values[name])
             elif node.op == "Concat" or position == 0:
-                shape = _shape(types, name)
-                given.append(np.full(shape, -1, np.int64))
+                given.append(np.full(_shape(types, name), -1, np.int64))
             else:
                 given.append(graph.constants.get(name))
+        if node.op == "Gather" and given[1] is None:
+            continue
+        for name in node.outputs:
+            if name is not None:
+                _shape(types, name)
         results = registry.get(node.op).reference(node.attrs, given)
         for name, result in zip(node.outputs, results, strict=False):
             if name is not None and name not in values:
@@ -133,7 +185,13 @@ def _send(graph: Graph, numbers: dict[str, Array]) -> dict[str, Array]:
 
 
 def _shape(types: Mapping[str, TensorType], name: str) -> list[int]:
-    return [int(s) for s in types[name].shape]
+    """Shape of a value that is small enough to be followed."""
+    shape = [int(s) for s in types[name].shape]
+    if math.prod(shape) > _LARGEST:
+        raise UnsupportedModelError(
+            f"value {name!r} is {types[name]}, too large to be followed as state"
+        )
+    return shape
 
 
 def _carried(graph: Graph) -> Iterable[tuple[Node, str, int, int]]:
@@ -144,13 +202,12 @@ def _carried(graph: Graph) -> Iterable[tuple[Node, str, int, int]]:
                 yield node, "c", 7, 2
 
 
-def _initial_homes(
-    graph: Graph, types: Mapping[str, TensorType], name: str
-) -> dict[int, tuple[str, str, int]] | None:
-    """For each element of an input, the state element it initialises; None where it does not."""
-    count = int(np.prod(_shape(types, name)))
-    sent = _send(graph, {name: np.arange(count).reshape(_shape(types, name))})
-    homes: dict[int, tuple[str, str, int]] = {}
+def _initial_homes(graph: Graph, types: Mapping[str, TensorType], name: str) -> Homes | None:
+    """Where each element of an input goes; None where some go to no initial state."""
+    shape = _shape(types, name)
+    count = math.prod(shape)
+    sent = _send(graph, types, {name: np.arange(count).reshape(shape)})
+    homes: Homes = {}
     for node, letter, operand, _ in _carried(graph):
         source = node.inputs[operand] if operand < len(node.inputs) else None
         if source is not None and source in sent:
@@ -160,20 +217,17 @@ def _initial_homes(
     return homes if len(homes) == count and count else None
 
 
-def _final_places(
-    graph: Graph, types: Mapping[str, TensorType]
-) -> dict[tuple[str, str, int], tuple[str, int]]:
-    """For each element of a final state, the graph output and the position that show it."""
+def _final_places(graph: Graph, types: Mapping[str, TensorType]) -> Finals:
     numbers: dict[str, Array] = {}
     labels: list[tuple[str, str, int]] = []
     for node, letter, _, result in _carried(graph):
         name = node.outputs[result] if result < len(node.outputs) else None
         if name is not None:
             shape = _shape(types, name)
-            count = int(np.prod(shape))
+            count = math.prod(shape)
             numbers[name] = np.arange(len(labels), len(labels) + count).reshape(shape)
             labels += [(node.name, letter, i) for i in range(count)]
-    sent = _send(graph, numbers)
+    sent = _send(graph, types, numbers)
     places: dict[tuple[str, str, int], tuple[str, int]] = {}
     for output in graph.outputs:
         if output in sent:
@@ -183,12 +237,7 @@ def _final_places(
     return places
 
 
-def _pair(
-    types: Mapping[str, TensorType],
-    name: str,
-    homes: Mapping[int, tuple[str, str, int]],
-    finals: Mapping[tuple[str, str, int], tuple[str, int]],
-) -> State:
+def _pair(types: Mapping[str, TensorType], name: str, homes: Homes, finals: Finals) -> State:
     found = [finals.get(homes[i]) for i in range(len(homes))]
     first = found[0]
     outputs = {place[0] for place in found if place}
@@ -206,9 +255,9 @@ def _pair(
             f"stream(state={{...}}), or change the model to return the state in its own layout"
         )
     shape = _shape(types, output)
-    if len(positions) == int(np.prod(shape)):
+    if len(positions) == math.prod(shape):
         return State(name, name, output, None, None, implicit=False)
-    row = int(np.prod(shape[1:]))
+    row = math.prod(shape[1:])
     if start % row:
         raise UnsupportedModelError(
             f"input {name!r} comes back from the middle of a row of output {output!r}; only slices "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from rnnengine.graph import Dim, Graph, Node, TensorType
+from rnnengine.graph import Dim, Graph, Node, TensorType, UndecidedError
 from rnnengine.ops import NotAlongTime, infer_types, registry
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import describe
@@ -95,7 +95,7 @@ def _follow(graph: Graph, types: Mapping[str, TensorType], start: Mapping[str, i
         try:
             kinds = [types[name] if name else None for name in node.inputs]
             result = registry.get(node.op).stream(node.attrs, kinds, _known(graph, node), given)
-        except NotAlongTime as error:
+        except (NotAlongTime, UndecidedError) as error:
             obstacle = obstacle or (f"{describe(node)}: {error}", node)
             pointwise = pointwise and sequence
             result = [0 if sequence and i == 0 else None for i in range(len(node.outputs))]

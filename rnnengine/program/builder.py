@@ -13,10 +13,12 @@ from rnnengine.graph import Dim, Size, product
 from rnnengine.program.opcodes import Opcode
 from rnnengine.program.view import ARENA, CONSTANT, INPUT, OUTPUT, Buffer, View
 
-__all__ = ["Constant", "Instruction", "ProgramBuilder", "ProgramTables"]
+__all__ = ["MAX_RANK", "MAX_SYMBOLS", "Constant", "Instruction", "ProgramBuilder", "ProgramTables"]
 
 MAX_RANK = 8
 MAX_SYMBOLS = 8
+MAX_POWER = 8
+_LARGEST = 2**63 - 1
 
 Array = np.ndarray[Any, Any]
 
@@ -64,7 +66,18 @@ class ProgramBuilder:
     _counts: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(4), 0))
 
     def expr(self, size: Size) -> int:
-        """Return the number of a size's expression, adding it when it is new."""
+        """Return the number of a size's expression, adding it when it is new.
+
+        Raises
+        ------
+        UnsupportedModelError
+            A number in it does not fit 64 bits, or a symbol's power is above what the C core takes.
+        """
+        if size not in self._exprs:
+            monomials = size.terms if isinstance(size, Dim) else (((), int(size)),)
+            powers = [power for monomial, _ in monomials for _, power in monomial]
+            if any(abs(c) > _LARGEST for _, c in monomials) or max(powers, default=0) > MAX_POWER:
+                raise UnsupportedModelError(f"a tensor of {size} elements is too large")
         return self._exprs.setdefault(size, len(self._exprs))
 
     def buffer(self, kind: int, size: Size, dtype: int = 0) -> Buffer:
@@ -157,7 +170,9 @@ class ProgramBuilder:
 
     def _operand_row(self, view: View, number: dict[Buffer, int]) -> list[int]:
         if view.rank > MAX_RANK:
-            raise UnsupportedModelError(f"a tensor of rank {view.rank}; at most {MAX_RANK}")
+            raise UnsupportedModelError(
+                f"a tensor has rank {view.rank}; accepted: up to {MAX_RANK}"
+            )
         pad = [0] * (MAX_RANK - view.rank)
         dims = [self.expr(size) for size in view.shape]
         strides = [self.expr(size) for size in view.strides]

@@ -95,6 +95,15 @@ class View:
             strides=tuple(strides),
         )
 
+    def split(self, axis: int, outer: Size, inner: Size) -> View:
+        """Replace an axis of ``outer * inner`` elements by two."""
+        step = self.strides[axis]
+        return replace(
+            self,
+            shape=(*self.shape[:axis], outer, inner, *self.shape[axis + 1 :]),
+            strides=(*self.strides[:axis], step * inner, step, *self.strides[axis + 1 :]),
+        )
+
     def broadcast(self, shape: Sequence[Size]) -> View:
         """Repeat axes of size 1, and new leading axes, without copying."""
         extra = len(shape) - self.rank

@@ -15,18 +15,6 @@ int64_t rnne_view_count(const rnne_view *view)
     return n;
 }
 
-int rnne_view_packed(const rnne_view *view)
-{
-    int64_t step = 1;
-    for (int64_t axis = view->rank - 1; axis >= 0; axis--) {
-        if (view->dim[axis] != 1 && view->stride[axis] != step) {
-            return 0;
-        }
-        step *= view->dim[axis];
-    }
-    return 1;
-}
-
 int rnne_view_is(const rnne_context *ctx, const rnne_view *view, int64_t rank, rnne_dtype dtype)
 {
     return view && view->rank == rank && rnne_dtype_of(ctx, view) == dtype &&
@@ -134,7 +122,8 @@ static rnne_status resolve(rnne_context *ctx, const rnne_operand *o, rnne_view *
     return RNNE_OK;
 }
 
-/* Sizes of buffers in bytes: constants must be large enough, slots hold their largest tenant. */
+/* Sizes of buffers in bytes: none negative, constants large enough, slots hold their largest
+ * tenant. */
 static rnne_status lay_out(rnne_context *ctx)
 {
     const rnne_program *p = ctx->program;
@@ -143,8 +132,10 @@ static rnne_status lay_out(rnne_context *ctx)
     for (int64_t i = 0; i < p->n_buffers; i++) {
         const rnne_buffer *b = &p->buffers[i];
         int64_t bytes;
-        if (ctx->values[b->size] < 0 || __builtin_mul_overflow(ctx->values[b->size], 4, &bytes) ||
-            bytes > INT64_MAX / 4) {
+        if (ctx->values[b->size] < 0) {
+            return RNNE_E_SHAPE;
+        }
+        if (__builtin_mul_overflow(ctx->values[b->size], 4, &bytes) || bytes > INT64_MAX / 4) {
             return RNNE_E_SIZE;
         }
         if (b->kind == RNNE_CONSTANT && p->constant_bytes[b->index] < bytes) {

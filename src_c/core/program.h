@@ -146,7 +146,5 @@ static inline int rnne_act_known(int64_t id)
 
 /** Number of elements of a view. */
 int64_t rnne_view_count(const rnne_view *view);
-/** 1 when the elements lie one after the other in row-major order. */
-int rnne_view_packed(const rnne_view *view);
 
 #endif

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
-from rnnengine.graph import Graph, Size, substitute
+from rnnengine.graph import Graph, Size, Value, substitute
 from rnnengine.graph.verify import verify
 from rnnengine.importers.onnx import table
 from rnnengine.importers.onnx.builder import Builder, Call, Scope, scalar
@@ -26,7 +26,7 @@ from rnnengine.ops.sizes import Clash
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto
 
-__all__ = ["import_onnx"]
+__all__ = ["import_onnx", "onnx_inputs"]
 
 _DOMAINS = ("", "ai.onnx")
 
@@ -37,6 +37,7 @@ def import_onnx(
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Graph:
     """Read an ONNX model; see :func:`rnnengine.importers.load_graph`.
 
@@ -45,6 +46,7 @@ def import_onnx(
     """
     model = parse(content, name)
     importer = _Importer(model, name, Tensors(external_data), dict(constants or {}))
+    importer.sizes.update(sizes or {})
     try:
         while True:
             try:
@@ -53,6 +55,14 @@ def import_onnx(
                 importer.identify(clash)
     except ShapeError as error:
         raise ModelFormatError(f"{name}: {error}") from None
+
+
+def onnx_inputs(
+    content: bytes, name: str, *, constants: Mapping[str, Any] | None = None
+) -> tuple[Value, ...]:
+    """Inputs of an ONNX model as it declares them, those fixed by the caller left out."""
+    model = parse(content, name)
+    return tuple(_Importer(model, name, Tensors(None), dict(constants or {})).inputs())
 
 
 class _Importer:
@@ -93,6 +103,15 @@ class _Importer:
         self.sizes = {n: substitute(s, {name: value}) for n, s in self.sizes.items()}
         self.sizes[name] = value
 
+    def inputs(self) -> list[Value]:
+        """Inputs that are fed at run time, with what is known of their symbols."""
+        constants = {t.name for t in self.model.graph.initializer}
+        return [
+            input_value(info, self.named, self.sizes)
+            for info in self.model.graph.input
+            if info.name not in constants and info.name not in self.fixed
+        ]
+
     def run(self) -> Graph:
         """Import the model with what is known of its symbols."""
         graph = self.model.graph
@@ -101,11 +120,7 @@ class _Importer:
         constants = {t.name: t for t in graph.initializer}
         if len(constants) != len(graph.initializer) or "" in constants:
             raise ModelFormatError("two initializers of the model have one name, or one has none")
-        inputs = [
-            input_value(info, self.named, self.sizes)
-            for info in graph.input
-            if info.name not in constants and info.name not in self.fixed
-        ]
+        inputs = self.inputs()
         if len({v.name for v in inputs}) != len(inputs) or any(not v.name for v in inputs):
             raise ModelFormatError("two inputs of the model have one name, or one has none")
         reserved = {v.name for v in inputs} | set(constants) | set(self.fixed)

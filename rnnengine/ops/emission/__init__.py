@@ -4,6 +4,6 @@ An emission is ``emit(out: Emitter, node: Node)``. A place rule is ``place(node,
 given where the node's output must be, where each input would have to be to need no copy.
 """
 
-from rnnengine.ops.emission import elementwise, layout, linear, normalize, recurrent
+from rnnengine.ops.emission import elementwise, layout, linear, normalize, recurrent, select
 
-__all__ = ["elementwise", "layout", "linear", "normalize", "recurrent"]
+__all__ = ["elementwise", "layout", "linear", "normalize", "recurrent", "select"]

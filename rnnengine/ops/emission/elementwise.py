@@ -14,6 +14,10 @@ from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
 __all__ = ["emit_activation"]
 
 
+_POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)
+"""Magnitudes of the exponents that Pow takes."""
+
+
 def emit_activation(out: Emitter, node: Node, x: View, y: View, act: Activation) -> None:
     """Append y = act(x)."""
     out.emit(
@@ -50,21 +54,32 @@ def _emit_binary(out: Emitter, node: Node) -> None:
 
 
 def _emit_pow(out: Emitter, node: Node) -> None:
+    """Whole powers as products from the left, one half as a square root, negative ones inverted."""
     exponent = out.known(node.inputs[1])
     source, result = _names(node)
-    power = float(exponent.reshape(-1)[0]) if exponent is not None and exponent.size == 1 else None
-    x = out.read(source)
-    shape = out.types[result].shape
-    if power == 2.0:
-        x = x.broadcast(shape)
-        out.emit(node, Opcode.BINARY, [x, x, out.write(result)], [BINARY_IDS["Mul"]])
-    elif power == 0.5:
-        emit_activation(out, node, x.broadcast(shape), out.write(result), Activation("sqrt"))
-    else:
+    power = float(exponent.reshape(-1)[0]) if exponent is not None and exponent.size == 1 else 0.0
+    if abs(power) not in _POWERS:
         raise UnsupportedModelError(
-            f"{node.name}: Pow by {power if power is not None else 'a computed exponent'}; "
-            "accepted: the constants 2 and 0.5"
+            f"{node.name}: Pow by {power or 'zero or an exponent that is no single constant'}; "
+            f"accepted: the constants {', '.join(f'{p:g} and {-p:g}' for p in _POWERS)}"
         )
+    shape = out.types[result].shape
+    x = out.read(source).broadcast(shape)
+    if power == 1.0:
+        out.alias(result, x)
+        return
+    last = [Activation("reciprocal")] if power < 0 else []
+    if abs(power) == 0.5:
+        last.insert(0, Activation("sqrt"))
+    products = max(int(abs(power)) - 1, 0)
+    value = x
+    for left in reversed(range(products + len(last))):
+        target = out.temporary(shape) if left else out.write(result)
+        if left >= len(last):
+            out.emit(node, Opcode.BINARY, [value, x, target], [BINARY_IDS["Mul"]])
+        else:
+            emit_activation(out, node, value, target, last[-1 - left])
+        value = target
 
 
 def _emit_clip(out: Emitter, node: Node) -> None:

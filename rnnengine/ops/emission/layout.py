@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Dim, Node, Size, TensorType, product
+from rnnengine.graph import Node, Size, TensorType
+from rnnengine.ops.emission.select import emit_rows
 from rnnengine.ops.registry import attach
 from rnnengine.ops.sizes import axis_of
-from rnnengine.program import Emitter, Opcode, View
+from rnnengine.program import Emitter, View
 
 __all__: list[str] = []
 
 Types = Mapping[str, TensorType]
+
+_MAX_RUNS = 4096
+"""Copies that one Gather may become."""
 
 
 def _first(node: Node) -> str:
@@ -89,17 +91,16 @@ def _emit_expand(out: Emitter, node: Node) -> None:
 
 
 def _emit_tile(out: Emitter, node: Node) -> None:
+    """One copy, in which each repeated axis of the result is two: repetition and element."""
     source = out.read(_first(node))
     target = out.write(_result(node))
     repeats = node.attrs["repeats"]
-    counts = [r for r in repeats if not isinstance(r, Dim)]
-    if len(counts) != len(repeats):
-        raise UnsupportedModelError(f"{node.name}: Tile by a size that varies: {repeats}")
-    for index in np.ndindex(*counts):
-        part = target
-        for axis, place in enumerate(index):
-            part = part.slice(axis, place * source.shape[axis], source.shape[axis])
-        out.copy(source, part)
+    for axis in reversed(range(source.rank)):
+        if repeats[axis] != 1:
+            size = source.shape[axis]
+            target = target.split(axis, repeats[axis], size)
+            source = source.unsqueeze([axis])
+    out.copy(source.broadcast(target.shape), target)
 
 
 def _parts(node: Node, types: Types, view: View) -> list[View]:
@@ -135,35 +136,20 @@ def _emit_slice(out: Emitter, node: Node) -> None:
     out.alias(_result(node), view)
 
 
-def _emit_rows(out: Emitter, node: Node, table: View, axis: int) -> None:
-    name = node.inputs[1]
-    assert name is not None
-    if axis != 0 or out.types[name].dtype != np.int32:
-        raise UnsupportedModelError(
-            f"{node.name}: Gather along axis {axis} by {out.types[name].dtype} indices computed at "
-            "run time; accepted: int32 indices along axis 0"
-        )
-    rows = out.contiguous(table)
-    flat = rows.reshape((rows.shape[0], product(rows.shape[1:])))
-    indices = out.contiguous(out.read(name))
-    target = out.write(_result(node))
-    count, width = product(indices.shape), product(rows.shape[1:])
-    made = target.reshape((count, width))
-    place = made if made is not None else out.temporary((count, width))
-    out.emit(node, Opcode.GATHER, [flat, indices.reshape((count,)), place])
-    if made is None:
-        shaped = place.reshape(target.shape)
-        assert shaped is not None
-        out.copy(shaped, target)
-
-
-def _emit_mask(out: Emitter, node: Node) -> None:
-    """MaskIds: ids that are not 0. MaskValues: rows of which any value differs from a number."""
-    source = out.read(_first(node))
-    if node.op == "MaskIds":
-        source = source.unsqueeze([source.rank])
-    value = float(node.attrs.get("mask_value", 0.0))
-    out.emit(node, Opcode.MASK, [source, out.write(_result(node))], (), [value])
+def _runs(places: list[Size]) -> Iterator[tuple[Size, int, int]]:
+    """(start, count, step) of the longest evenly spaced pieces, in order."""
+    at = 0
+    while at < len(places):
+        step = places[at + 1] - places[at] if at + 1 < len(places) else 0
+        count = 1
+        while (
+            isinstance(step, int)
+            and places[at + count :]
+            and (places[at + count] - places[at + count - 1] == step)
+        ):
+            count += 1
+        yield places[at], count, step if isinstance(step, int) else 0
+        at += count
 
 
 def _emit_gather(out: Emitter, node: Node) -> None:
@@ -176,15 +162,23 @@ def _emit_gather(out: Emitter, node: Node) -> None:
     indices = out.known(node.inputs[1])
     size = source.shape[axis]
     if indices is None:
-        _emit_rows(out, node, source, axis)
+        emit_rows(out, node, source, axis)
         return
     places = [int(i) + size if int(i) < 0 else int(i) for i in indices.reshape(-1)]
+    runs = list(_runs(places))
+    if len(runs) > _MAX_RUNS:
+        raise UnsupportedModelError(
+            f"{node.name}: Gather at {len(runs)} unevenly spaced places; accepted: up to "
+            f"{_MAX_RUNS}"
+        )
     target = out.write(_result(node))
     flat = (*target.shape[:axis], len(places), *target.shape[axis + indices.ndim :])
     rows = target.reshape(flat)
     made = rows if rows is not None else out.temporary(flat)
-    for i, place in enumerate(places):
-        out.copy(source.slice(axis, place, 1), made.slice(axis, i, 1))
+    done = 0
+    for start, count, step in runs:
+        out.copy(source.slice(axis, start, count, step), made.slice(axis, done, count))
+        done += count
     if rows is None:
         shaped = made.reshape(target.shape)
         assert shaped is not None
@@ -202,5 +196,3 @@ attach("Tile", _emit_tile)
 attach("Concat", _emit_concat, _place_concat)
 attach("Slice", _emit_slice)
 attach("Gather", _emit_gather)
-for _name in ("MaskIds", "MaskValues"):
-    attach(_name, _emit_mask)

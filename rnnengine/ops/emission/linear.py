@@ -8,7 +8,7 @@ from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Dim, Node, Size
 from rnnengine.ops.recurrent.activations import Activation
 from rnnengine.ops.registry import Array, attach
-from rnnengine.program import ACTIVATION_IDS, Emitter, Opcode, View
+from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
 
 __all__ = ["pack_matrix"]
 
@@ -27,17 +27,33 @@ def pack_matrix(out: Emitter, node: Node, view: View) -> View:
 
 
 def _weights(out: Emitter, node: Node, name: str, transpose: bool, scale: float) -> View:
-    """Pack a [K, N] matrix (or [N, K] when transposed)."""
+    """Pack a [K, N] matrix (or [N, K] when transposed), times a number."""
     known = out.known(name)
     if known is not None and scale != 1.0:
         known = (known.astype(np.float64) * scale).astype(np.float32)
     if known is not None:
         matrix = known if transpose else known.T
         return out.builder.packed(matrix[np.newaxis, np.newaxis])
-    if scale != 1.0:
-        raise UnsupportedModelError(f"{node.name}: alpha is {scale} on a computed B; accepted: 1")
-    view = out.read(name)
+    view = _scaled(out, node, out.read(name), scale)
     return pack_matrix(out, node, (view if transpose else view.permute((1, 0))).unsqueeze([0]))
+
+
+def _vector(out: Emitter, node: Node, name: str) -> View:
+    """Pack a vector [K] as the matrix [K, 1]."""
+    known = out.known(name)
+    if known is not None:
+        return out.builder.packed(known.reshape(1, 1, 1, -1))
+    return pack_matrix(out, node, out.read(name).unsqueeze([0, 1]))
+
+
+def _scaled(out: Emitter, node: Node, view: View, scale: float) -> View:
+    """Multiply by a number at run time, unless it is 1."""
+    if scale == 1.0:
+        return view
+    factor = out.builder.constant(np.full((), scale, np.float32)).broadcast(view.shape)
+    made = out.temporary(view.shape)
+    out.emit(node, Opcode.BINARY, [view, factor, made], [BINARY_IDS["Mul"]])
+    return made
 
 
 def _bias(out: Emitter, name: str | None, units: int, scale: float) -> View | None:
@@ -87,17 +103,19 @@ def _emit_matmul(out: Emitter, node: Node) -> None:
     result = node.outputs[0]
     assert a is not None and b is not None and result is not None
     shape = out.types[b].shape
-    if len(shape) != 2:
+    if len(shape) not in (1, 2):
         raise UnsupportedModelError(
-            f"{node.name}: MatMul with a second operand of rank {len(shape)}; accepted: rank 2"
+            f"{node.name}: MatMul with a second operand of rank {len(shape)}; accepted: rank 1, 2"
         )
     x = out.read(a)
     target = out.write(result)
+    vector = len(shape) == 1
+    target = target.unsqueeze([target.rank]) if vector else target
     if x.rank == 1:
         x, target = x.unsqueeze([0]), target.unsqueeze([0])
-    bias = _bias(out, None, _columns(node, shape, 1), 1.0)
+    bias = _bias(out, None, 1 if vector else _columns(node, shape, 1), 1.0)
     assert bias is not None
-    weights = _weights(out, node, b, False, 1.0)
+    weights = _vector(out, node, b) if vector else _weights(out, node, b, False, 1.0)
     _emit_product(out, node, x, weights, bias, target, Activation("identity"))
 
 
@@ -117,14 +135,12 @@ def _emit_gemm(out: Emitter, node: Node) -> None:
         _emit_product(out, node, x, weights, bias, target, Activation("identity"))
         return
     assert c is not None
-    if attrs.get("beta", 1.0) != 1.0:
-        raise UnsupportedModelError(f"{node.name}: beta is {attrs['beta']} on a computed C")
     zero = _bias(out, None, units, 1.0)
     assert zero is not None
     product = out.temporary(target.shape)
     _emit_product(out, node, x, weights, zero, product, Activation("identity"))
-    added = out.read(c).broadcast(target.shape)
-    out.emit(node, Opcode.BINARY, [product, added, target], [0])
+    added = _scaled(out, node, out.read(c), attrs.get("beta", 1.0)).broadcast(target.shape)
+    out.emit(node, Opcode.BINARY, [product, added, target], [BINARY_IDS["Add"]])
 
 
 def _emit_linear(out: Emitter, node: Node) -> None:

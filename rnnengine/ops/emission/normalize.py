@@ -17,7 +17,11 @@ def _emit_softmax(out: Emitter, node: Node) -> None:
     axis = axis_of(node.attrs.get("axis", -1), x.rank)
     logarithm = [int(node.op == "LogSoftmax")]
     if axis == x.rank - 1:
-        out.emit(node, Opcode.SOFTMAX, [out.rows(x), out.write(result)], logarithm)
+        target = out.write(result)
+        made = target if target.rows_packed else out.temporary(target.shape)
+        out.emit(node, Opcode.SOFTMAX, [out.rows(x), made], logarithm)
+        if made is not target:
+            out.copy(made, target)
         return
     order = [a for a in range(x.rank) if a != axis] + [axis]
     back = [order.index(a) for a in range(x.rank)]
