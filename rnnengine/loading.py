@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from rnnengine._c import cpu
 from rnnengine.importers import load_graph
+from rnnengine.layers import Architecture
 from rnnengine.model import Model
 
 __all__ = ["cpu_info", "load"]
@@ -18,18 +19,30 @@ def load(
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    architecture: Architecture | None = None,
+    layer: str | None = None,
+    prefix: str = "",
 ) -> Model:
     """Load a model file; its format is told by its content.
 
     Parameters
     ----------
     source : path, bytes or binary file
-        An ONNX model.
+        An ONNX model, or a file of weights: safetensors, npz.
     constants : mapping of str to array, optional
         Inputs to fix at load, by name.
     external_data : path, optional
         Directory that the file's external tensors may be read from; without it such a file is
         refused.
+    architecture : Layer, Tensor or mapping of str to Tensor, optional
+        The network that the weights of a file without a graph belong to, for example
+        ``rn.Sequential(rn.LSTM(40, 64, batch_first=True), rn.Linear(64, 2))``. Weights are matched
+        by name, else by order and shape; what is ambiguous is refused with the candidates.
+    layer : str, optional
+        Path of the one recurrent layer of such a file that is wanted, for example
+        ``"encoder.lstm"``. Its outputs are ``output``, ``h_n`` and, for the LSTM, ``c_n``.
+    prefix : str, optional
+        Part of such a file that ``architecture`` or ``layer`` is about.
 
     Returns
     -------
@@ -46,7 +59,15 @@ def load(
     CPUError
         ``RNNENGINE_ISA`` names an instruction set that is not available.
     """
-    return Model(load_graph(source, constants=constants, external_data=external_data))
+    graph = load_graph(
+        source,
+        constants=constants,
+        external_data=external_data,
+        architecture=architecture,
+        layer=layer,
+        prefix=prefix,
+    )
+    return Model(graph)
 
 
 def cpu_info() -> dict[str, Any]:

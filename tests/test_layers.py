@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"graph", "compiler", "_c", "stream", "pool"},
     "stream": {"compiler", "_c", "model", "pool"},
     "pool": {"compiler", "_c", "model", "stream"},
-    "loading": {"importers", "model", "_c"},
+    "loading": {"importers", "layers", "model", "_c"},
     "quantize": {"graph", "program", "ops", "passes"},
 }
 # These stand at the top and may import everything.

@@ -166,7 +166,9 @@ class Nodes:
         self, layer: Recurrent, name: str, ends: Sequence[str], group: Group
     ) -> list[str | None]:
         """W, R, b_w, b_r [D, G*H, ...] in canonical gate order."""
-        order = gates.permutation(gates.TORCH, type(layer).__name__)
+        kind = type(layer).__name__
+        stored = gates.TORCH if layer.gate_order is None else {kind: layer.gate_order}
+        order = gates.permutation(stored, kind)
         size = layer.hidden
 
         def stacked(leaf: str, ours: str) -> str:

@@ -76,12 +76,19 @@ def recurrent_of(
     Sizes are those of the tensors; what these do not show (batch_first, nonlinearity) is what the
     file says of the module, or what the architecture says.
     """
+    if isinstance(architecture, Recurrent) and architecture.weights is not None:
+        names = set(architecture.weights.values())
+        parts = {
+            p: Group(p, {k: v for k, v in g.tensors.items() if g.full(k) in names})
+            for p, g in groups.items()
+        }
+        return architecture, parts
     group = groups.get(path)
     if group is None or not is_recurrent(group):
-        names = [repr(p) for p, g in groups.items() if is_recurrent(g)]
+        there = [repr(p) for p, g in groups.items() if is_recurrent(g)]
         raise ModelFormatError(
             f"{checkpoint.source}: layer {path!r} is no recurrent layer of the checkpoint; there "
-            f"are {listed(names) or 'none'}"
+            f"are {listed(there) or 'none'}"
         )
     if architecture is not None:
         if not isinstance(architecture, Recurrent) or architecture.name not in (None, path):

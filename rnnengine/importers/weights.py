@@ -26,10 +26,11 @@ _COUNTERS = ("num_batches_tracked",)
 
 @dataclass(frozen=True)
 class Group:
-    """The tensors of one module: arrays by last name."""
+    """The tensors of one module: arrays by last name, and where they stand if not under it."""
 
     path: str
     tensors: Mapping[str, Array]
+    names: Mapping[str, str] | None = None
 
     def __str__(self) -> str:
         parts = [f"{k} {list(v.shape)}" for k, v in self.tensors.items()]
@@ -38,6 +39,8 @@ class Group:
 
     def full(self, leaf: str) -> str:
         """Name of a tensor in the checkpoint."""
+        if self.names is not None:
+            return self.names.get(leaf, leaf)
         return f"{self.path}.{leaf}" if self.path else leaf
 
 
@@ -152,15 +155,19 @@ def assign(
         Naming missing tensors, tensors left over, shapes that differ, or the candidates where
         several assignments are possible.
     """
-    found = {id(p.layer): _named(checkpoint, groups, p) for p in places if p.said}
-    open_ = [p for p in places if not p.said]
+    said = [p for p in places if p.layer.weights is not None]
+    found = {id(p.layer): _listed(checkpoint, groups, p.layer) for p in said}
+    groups = _without(groups, {n for group in found.values() for n in (group.names or {}).values()})
+    named = [p for p in places if p.said and p not in said]
+    found.update((id(p.layer), _named(checkpoint, groups, p)) for p in named)
+    open_ = [p for p in places if not p.said and p not in said]
     if all(p.path in groups and misfit(p.layer, groups[p.path]) is None for p in open_):
         found.update((id(p.layer), groups[p.path]) for p in open_)
     else:
-        used = {group.path for group in found.values()}
+        used = {group.path for group in found.values() if group.names is None}
         free = [group for group in groups.values() if group.path not in used]
         found.update(_by_shape(checkpoint, free, open_))
-    used = {group.path for group in found.values()}
+    used = {group.path for group in found.values() if group.names is None}
     left = [g.full(leaf) for g in groups.values() if g.path not in used for leaf in g.tensors]
     if left:
         raise UnsupportedModelError(
@@ -168,6 +175,32 @@ def assign(
             "the whole network, or pick a part of the checkpoint with prefix= or layer="
         )
     return found
+
+
+def _listed(checkpoint: Checkpoint, groups: Mapping[str, Group], layer: Layer) -> Group:
+    """Tensors that the architecture names one by one."""
+    there = {g.full(leaf): t for g in groups.values() for leaf, t in g.tensors.items()}
+    names = dict(layer.weights or {})
+    for leaf, name in names.items():
+        if name not in there:
+            raise ModelFormatError(
+                f"{checkpoint.source}: {describe(layer)}: weights names {name!r} for {leaf!r}; the "
+                f"checkpoint has {listed(there)}"
+            )
+    group = Group("", {leaf: there[name] for leaf, name in names.items()}, names)
+    reason = misfit(layer, group)
+    if reason is not None:
+        raise ModelFormatError(f"{checkpoint.source}: {describe(layer)}: {reason}")
+    return group
+
+
+def _without(groups: Mapping[str, Group], names: set[str]) -> dict[str, Group]:
+    """Groups that keep tensors when those of the given names are taken."""
+    kept = {
+        path: {leaf: t for leaf, t in g.tensors.items() if g.full(leaf) not in names}
+        for path, g in groups.items()
+    }
+    return {path: Group(path, tensors) for path, tensors in kept.items() if tensors}
 
 
 def _named(checkpoint: Checkpoint, groups: Mapping[str, Group], place: Place) -> Group:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar, TypeAlias
 
@@ -63,10 +64,14 @@ class Layer:
     ----------
     name : str, optional
         Path of the layer in the checkpoint.
+    weights : mapping of str to str, optional
+        Where each tensor stands that torch would call ``weight_ih_l0``, ``bias_hh_l0``,
+        ``weight`` and so on, for files with other names: ``{"weight_ih_l0": "enc_w_ih", ...}``.
     """
 
     _: KW_ONLY
     name: str | None = None
+    weights: Mapping[str, str] | None = None
     inputs: ClassVar[tuple[int, int]] = (1, 1)
     results: ClassVar[tuple[str, ...]] = ("output",)
 

@@ -200,7 +200,9 @@ class Merge(Layer):
 
     def attrs(self) -> dict[str, Any]:
         """Return the attributes of the operator."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "name"}
+        return {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "weights")
+        }
 
 
 class Add(Merge):

@@ -38,6 +38,9 @@ class Recurrent(Layer):
         Keras: run from the last step to the first, and return the outputs in that order.
     merge_mode : str
         How directions are joined: ``'concat'``, ``'sum'``, ``'mul'`` or ``'ave'``.
+    gate_order : str, optional
+        Order of the gates in the rows of the weights, where it is not torch's: the letters i, f, g,
+        o of the LSTM, and r, z, n of the GRU.
     """
 
     input_size: int | None = None
@@ -52,9 +55,15 @@ class Recurrent(Layer):
     return_sequences: bool = True
     go_backwards: bool = False
     merge_mode: str = "concat"
+    gate_order: str | None = None
     inputs: ClassVar[tuple[int, int]] = (1, 2)
     results: ClassVar[tuple[str, ...]] = ("output", "h_n")
-    gates: ClassVar[int]
+    letters: ClassVar[str]
+
+    @property
+    def gates(self) -> int:
+        """How many gates the cell has."""
+        return len(self.letters)
 
     def __post_init__(self) -> None:
         where = describe(self)
@@ -81,6 +90,11 @@ class Recurrent(Layer):
             raise UnsupportedModelError(
                 f"{where}: merge_mode {self.merge_mode!r} with num_layers {self.num_layers}; write "
                 "the layers one by one"
+            )
+        if self.gate_order is not None and sorted(self.gate_order) != sorted(self.letters):
+            raise UnsupportedModelError(
+                f"{where}: gate_order is {self.gate_order!r}; expected the letters of "
+                f"{self.letters!r} in any order"
             )
         self.cell_activations()
 
@@ -123,7 +137,7 @@ class LSTM(Recurrent):
     recurrent_activation: str = "sigmoid"
     inputs: ClassVar[tuple[int, int]] = (1, 3)
     results: ClassVar[tuple[str, ...]] = ("output", "h_n", "c_n")
-    gates: ClassVar[int] = 4
+    letters: ClassVar[str] = "ifgo"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,7 +173,7 @@ class GRU(Recurrent):
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
     reset_after: bool = True
-    gates: ClassVar[int] = 3
+    letters: ClassVar[str] = "rzn"
 
     def cell_activations(self) -> tuple[Activation, ...]:
         """Return the activations of the gates, and of the candidate."""
@@ -185,7 +199,7 @@ class RNN(Recurrent):
     _: KW_ONLY
     nonlinearity: str = "tanh"
     activation: str | None = None
-    gates: ClassVar[int] = 1
+    letters: ClassVar[str] = "h"
 
     def cell_activations(self) -> tuple[Activation, ...]:
         """Return the activation of the state."""
