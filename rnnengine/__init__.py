@@ -41,6 +41,7 @@ from rnnengine.layers import (
 )
 from rnnengine.loading import cpu_info, load
 from rnnengine.model import Model, TensorInfo
+from rnnengine.saving import save
 from rnnengine.stream import Stream
 
 __version__ = "0.1.0"
@@ -86,4 +87,5 @@ __all__ = [
     "UnsupportedModelError",
     "cpu_info",
     "load",
+    "save",
 ]

@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from rnnengine._c import cpu
+from rnnengine.errors import ModelFormatError, RNNEngineError
+from rnnengine.graph import UndecidedError
 from rnnengine.importers import load_graph
 from rnnengine.layers import Architecture
 from rnnengine.model import Model
 
 __all__ = ["cpu_info", "load"]
+
+_CONTRADICTIONS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError,
+    ValueError, UndecidedError,
+)  # fmt: skip
+"""What the compiler meets in a graph whose attributes are not what its operators take."""
 
 
 def load(
@@ -22,13 +30,14 @@ def load(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    verify: bool = False,
 ) -> Model:
     """Load a model file; its format is told by its content.
 
     Parameters
     ----------
     source : path, bytes or binary file
-        An ONNX model, or a file of weights: safetensors, npz.
+        A ``.rnne`` file, an ONNX model, or a file of weights: safetensors, npz.
     constants : mapping of str to array, optional
         Inputs to fix at load, by name.
     external_data : path, optional
@@ -43,6 +52,8 @@ def load(
         ``"encoder.lstm"``. Its outputs are ``output``, ``h_n`` and, for the LSTM, ``c_n``.
     prefix : str, optional
         Part of such a file that ``architecture`` or ``layer`` is about.
+    verify : bool
+        Hold the data of a ``.rnne`` file against the hash in it; structure is always checked.
 
     Returns
     -------
@@ -66,8 +77,17 @@ def load(
         architecture=architecture,
         layer=layer,
         prefix=prefix,
+        verify=verify,
     )
-    return Model(graph)
+    try:
+        return Model(graph)
+    except RNNEngineError:
+        raise
+    except _CONTRADICTIONS as error:
+        raise ModelFormatError(
+            f"{graph.source or graph.name}: the graph contradicts itself ({type(error).__name__}: "
+            f"{str(error)[:200]})"
+        ) from error
 
 
 def cpu_info() -> dict[str, Any]:

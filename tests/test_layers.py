@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"graph", "compiler", "_c", "stream", "pool"},
     "stream": {"compiler", "_c", "model", "pool"},
     "pool": {"compiler", "_c", "model", "stream"},
-    "loading": {"importers", "layers", "model", "_c"},
+    "loading": {"importers", "layers", "model", "graph", "_c"},
+    "saving": {"importers", "model"},
     "quantize": {"graph", "program", "ops", "passes"},
 }
 # These stand at the top and may import everything.

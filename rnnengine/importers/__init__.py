@@ -10,9 +10,10 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph
 from rnnengine.importers.architecture import build_graph
 from rnnengine.importers.checkpoint import Checkpoint
+from rnnengine.importers.native import is_native, read_native
 from rnnengine.importers.npz import is_npz
 from rnnengine.importers.npz import read_checkpoint as read_npz
-from rnnengine.importers.safetensors import is_safetensors
+from rnnengine.importers.safetensors import is_safetensors, parse
 from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
 from rnnengine.layers import Architecture
 
@@ -90,13 +91,14 @@ def load_graph(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    verify: bool = False,
 ) -> Graph:
     """Read a model file into a graph.
 
     Parameters
     ----------
     source : bytes-like, path, or binary file object
-        An ONNX model, or a file of weights.
+        A ``.rnne`` file, an ONNX model, or a file of weights.
     constants : mapping of str to array_like, optional
         Values that graph inputs are fixed to.
     external_data : path, optional
@@ -108,6 +110,8 @@ def load_graph(
         Path of the one recurrent layer of a file of weights that is wanted.
     prefix : str, optional
         Part of a file of weights that ``architecture`` or ``layer`` is about.
+    verify : bool
+        Hold the data of a ``.rnne`` file against the hash in it.
 
     Returns
     -------
@@ -126,6 +130,15 @@ def load_graph(
     content, name = read_source(source)
     if not content:
         raise ModelFormatError(f"{name}: the file is empty; expected a model")
+    described = architecture is not None or layer is not None or bool(prefix)
+    header = parse(content, name) if is_safetensors(content) else None
+    if header is not None and is_native(header):
+        if described or constants or external_data is not None:
+            raise UnsupportedModelError(
+                f"{name}: a .rnne file is complete; architecture, layer, prefix, constants and "
+                "external_data are for the file it was made from"
+            )
+        return read_native(content, name, header, verify_data=verify).graph
     checkpoint = read_checkpoint(content, name)
     if checkpoint is not None:
         if constants or external_data is not None:
@@ -134,7 +147,7 @@ def load_graph(
                 "weights"
             )
         return build_graph(checkpoint, architecture, prefix=prefix, layer=layer)
-    if architecture is not None or layer is not None or prefix:
+    if described:
         raise UnsupportedModelError(
             f"{name}: architecture, layer and prefix are for files of weights without a graph; "
             "accepted: safetensors, npz"
