@@ -16,8 +16,8 @@ from rnnengine.model import Model
 __all__ = ["cpu_info", "load"]
 
 _CONTRADICTIONS = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError,
-    ValueError, UndecidedError,
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+    TypeError, UndecidedError, ValueError,
 )  # fmt: skip
 """What the compiler meets in a graph whose attributes are not what its operators take."""
 

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
-from rnnengine.graph import Dim, Graph, Node, Size, State, TensorType, Value
+from rnnengine.graph import Dim, Graph, Node, Size, State, TensorType, UndecidedError, Value
 from rnnengine.graph.verify import verify
 from rnnengine.importers.safetensors import DTYPES, Header, tensor
 from rnnengine.ops.recurrent import ACTIVATIONS, Activation
@@ -44,6 +44,10 @@ _ALIGNMENT = 64
 _PAD = "_pad"
 _CODES = {np.dtype(v): k for k, v in DTYPES.items() if k not in ("BF16", "F16")}
 _NAMES = {d.name: d for d in _CODES}
+_DAMAGE = (
+    ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, UndecidedError,
+    ValueError,
+)  # fmt: skip
 _LONGEST = 1 << 16
 """Elements of the longest list that a description may have where it is no list of nodes."""
 
@@ -209,7 +213,7 @@ def read_native(
         text = str(error)
         error.args = (text if text.startswith(name) else f"{name}: {text}",)
         raise
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except _DAMAGE as error:
         raise ModelFormatError(
             f"{name}: its description of the graph is damaged ({type(error).__name__}: "
             f"{str(error)[:200]})"
