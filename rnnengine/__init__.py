@@ -1,5 +1,6 @@
 """rnnengine: CPU inference for recurrent networks, whole sequences and streams."""
 
+from rnnengine._version import VERSION
 from rnnengine.errors import (
     CPUError,
     ModelFormatError,
@@ -10,6 +11,7 @@ from rnnengine.errors import (
     UnsafeFileError,
     UnsupportedModelError,
 )
+from rnnengine.inspecting import Inspection, inspect
 from rnnengine.layers import (
     ELU,
     GELU,
@@ -44,7 +46,7 @@ from rnnengine.model import Model, TensorInfo
 from rnnengine.saving import save
 from rnnengine.stream import Stream
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ELU",
@@ -62,6 +64,7 @@ __all__ = [
     "Hardsigmoid",
     "Identity",
     "Input",
+    "Inspection",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -86,6 +89,7 @@ __all__ = [
     "UnsafeFileError",
     "UnsupportedModelError",
     "cpu_info",
+    "inspect",
     "load",
     "save",
 ]

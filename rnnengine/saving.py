@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
+from rnnengine._version import VERSION
 from rnnengine.importers.native import pack
 from rnnengine.model import Model
 
@@ -19,7 +20,6 @@ def save(
     *,
     overwrite: bool = False,
     origin: Mapping[str, str] | None = None,
-    version: str = "",
 ) -> None:
     """Write a model to a ``.rnne`` file, which any machine loads to the same bits.
 
@@ -31,8 +31,6 @@ def save(
         Whether a file that is there may be replaced.
     origin : mapping of str to str, optional
         What to keep of where the model came from, for example its ``file`` and ``sha256``.
-    version : str
-        Of the package, for the file.
 
     Raises
     ------
@@ -43,7 +41,7 @@ def save(
     UnsupportedModelError
         The graph has a constant or an attribute that the format has no form for.
     """
-    content = pack(model.portable_graph(), origin=origin, version=version)
+    content = pack(model.portable_graph(), origin=origin, version=VERSION)
     write_whole(path, content, overwrite=overwrite)
 
 

@@ -10,14 +10,14 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph
 from rnnengine.importers.architecture import build_graph
 from rnnengine.importers.checkpoint import Checkpoint
-from rnnengine.importers.native import is_native, read_native
+from rnnengine.importers.native import NativeFile, is_native, read_native
 from rnnengine.importers.npz import is_npz
 from rnnengine.importers.npz import read_checkpoint as read_npz
 from rnnengine.importers.safetensors import is_safetensors, parse
 from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
 from rnnengine.layers import Architecture
 
-__all__ = ["Source", "load_graph", "read_checkpoint", "read_source"]
+__all__ = ["Source", "load_graph", "read_checkpoint", "read_native_file", "read_source"]
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -83,6 +83,20 @@ def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
     return None
 
 
+def read_native_file(content: bytes, name: str, *, verify: bool = False) -> NativeFile | None:
+    """Read a ``.rnne`` file; None where the content is no such file.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError
+        The file is damaged, or of a newer format.
+    """
+    header = parse(content, name) if is_safetensors(content) else None
+    if header is None or not is_native(header):
+        return None
+    return read_native(content, name, header, verify_data=verify)
+
+
 def load_graph(
     source: Source,
     *,
@@ -131,14 +145,14 @@ def load_graph(
     if not content:
         raise ModelFormatError(f"{name}: the file is empty; expected a model")
     described = architecture is not None or layer is not None or bool(prefix)
-    header = parse(content, name) if is_safetensors(content) else None
-    if header is not None and is_native(header):
+    native = read_native_file(content, name, verify=verify)
+    if native is not None:
         if described or constants or external_data is not None:
             raise UnsupportedModelError(
                 f"{name}: a .rnne file is complete; architecture, layer, prefix, constants and "
                 "external_data are for the file it was made from"
             )
-        return read_native(content, name, header, verify_data=verify).graph
+        return native.graph
     checkpoint = read_checkpoint(content, name)
     if checkpoint is not None:
         if constants or external_data is not None:
