@@ -11,8 +11,6 @@ from rnnengine.graph import Graph
 from rnnengine.importers.architecture import build_graph
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.native import NativeFile, is_native, read_native
-from rnnengine.importers.npz import is_npz
-from rnnengine.importers.npz import read_checkpoint as read_npz
 from rnnengine.importers.safetensors import is_safetensors, parse
 from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
 from rnnengine.layers import Architecture
@@ -78,8 +76,11 @@ def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
     """
     if is_safetensors(content):
         return read_safetensors(content, name)
-    if is_npz(content):
-        return read_npz(content, name)
+    if content.startswith(b"PK\x03\x04"):
+        from rnnengine.importers import npz
+
+        if npz.is_npz(content):
+            return npz.read_checkpoint(content, name)
     return None
 
 

@@ -19,7 +19,6 @@ integers, finite floats); any other is an object of one key that names its type:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -106,7 +105,7 @@ def pack(graph: Graph, *, origin: Mapping[str, str] | None = None, version: str 
     description = {
         "format": FORMAT,
         "graph": _graph(graph),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": _digest(data),
         "origin": dict(origin or {}),
         "version": version,
     }
@@ -225,11 +224,17 @@ def _check_hash(content: bytes, header: Header, said: Any, name: str, verify_dat
     if not isinstance(said, str) or len(said) != 64:
         raise ModelFormatError(f"{name}: its sha256 is {str(said)[:80]!r}; expected 64 digits")
     if verify_data:
-        found = hashlib.sha256(memoryview(content)[header.data :]).hexdigest()
+        found = _digest(memoryview(content)[header.data :])
         if found != said:
             raise ModelFormatError(
                 f"{name}: the data is damaged: its sha256 is {found}, the file says {said}"
             )
+
+
+def _digest(data: bytes | memoryview) -> str:
+    import hashlib  # loads OpenSSL, which an import of the package should not wait for
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _strings(values: Any) -> bool:
