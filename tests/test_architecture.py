@@ -157,6 +157,7 @@ def test_chains_are_matched_by_name_or_by_shape(words: dict[str, str]) -> None:
     torch.manual_seed(0)
     module = Tagger()
     model = rn.Model(build_graph(checkpoint(module, "model."), tagger(**words), prefix="model"))
+    assert {node.name for node in model.graph.nodes} >= {"encoder.l0", "encoder.l1", "second"}
     x = data(BATCH, STEPS, INPUT)
     assert [str(i) for i in model.inputs] == ["input: float32[batch, time, 5]"]
     close(model.run(x), witness(module, wide(x)))

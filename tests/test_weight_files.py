@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ import rnnengine as rn
 from rnnengine.importers import npz, safetensors
 
 Array = np.ndarray[Any, Any]
+
+
+BLOCKED = ("torch", "tensorflow", "keras", "tf_keras", "h5py", "onnxruntime", "onnx", "pyfive",
+           "safetensors")  # fmt: skip
 
 
 def weights(cell: str = "LSTM", inputs: int = 3, hidden: int = 4) -> dict[str, Array]:
@@ -269,3 +275,25 @@ def test_letters_to_phonemes_from_npz(zoo: Path) -> None:
         last = int(np.argmax(arrays["fc_w"] @ h[0, 0] + arrays["fc_b"]))
         said.append(PHONEMES.split()[last])
     assert " ".join(said[:-1]) == "AE2 K T IH0 V EY1 SH AH0 N IH0 S T"
+
+
+def test_no_framework_and_no_format_library_is_needed(tmp_path: Path) -> None:
+    """With all of them unimportable, files of weights and .rnne files open."""
+    rnne, npz_file, tensors = (tmp_path / n for n in ("m.rnne", "m.npz", "m.safetensors"))
+    with npz_file.open("wb") as file:
+        np.savez(file, **weights())  # type: ignore[arg-type]
+    tensors.write_bytes(written(weights()))
+    rn.save(rn.load(npz_file, layer=""), rnne)
+    code = (
+        "import sys\n"
+        f"for name in {BLOCKED!r}: sys.modules[name] = None\n"
+        "import numpy as np, rnnengine as rn\n"
+        f"a = rn.load({str(rnne)!r}, verify=True)\n"
+        f"b = rn.load({str(npz_file)!r}, layer='')\n"
+        f"c = rn.load({str(tensors)!r}, architecture=rn.LSTM(3, 4))\n"
+        "x = np.ones((5, 2, 3), np.float32)\n"
+        "y = [m.run(x)['output'].tobytes() for m in (a, b, c)]\n"
+        "assert y[0] == y[1] == y[2]\n"
+    )
+    home = str(Path(next(iter(rn.__path__))).parent)
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": home}, check=True)

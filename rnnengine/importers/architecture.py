@@ -232,7 +232,9 @@ def _one(
     out: Nodes, step: _Step, operands: list[str], found: Mapping[int, Group]
 ) -> dict[str, str]:
     """Results of one step by name."""
-    layer, path = step.layer, step.path or type(step.layer).__name__.lower()
+    layer, group = step.layer, found.get(id(step.layer))
+    path = step.path if step.said or group is None else group.path or step.path
+    path = path or type(layer).__name__.lower()
     if isinstance(layer, InputLayer):
         return {_OUTPUT: layer.name or _INPUT}
     if isinstance(layer, Recurrent):
