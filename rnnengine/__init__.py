@@ -11,6 +11,7 @@ from rnnengine.errors import (
     UnsafeFileError,
     UnsupportedModelError,
 )
+from rnnengine.exporting import export_onnx
 from rnnengine.inspecting import Inspection, inspect
 from rnnengine.layers import (
     ELU,
@@ -89,6 +90,7 @@ __all__ = [
     "UnsafeFileError",
     "UnsupportedModelError",
     "cpu_info",
+    "export_onnx",
     "inspect",
     "load",
     "save",

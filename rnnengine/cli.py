@@ -1,4 +1,4 @@
-"""Command line: convert, inspect, env.
+"""Command line: convert, export-onnx, inspect, env.
 
 Exit codes: 0 done, 2 wrong use (also a file that is not there, or that is and must not be
 replaced), 3 a file that is refused.
@@ -23,6 +23,7 @@ import numpy as np
 from rnnengine import layers
 from rnnengine._version import VERSION
 from rnnengine.errors import RNNEngineError, UnsupportedModelError
+from rnnengine.exporting import export_onnx
 from rnnengine.importers.native import pack
 from rnnengine.inspecting import inspect
 from rnnengine.loading import cpu_info, load
@@ -102,6 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--force", action="store_true", help="replace the output if it is there")
     convert.set_defaults(command=_convert)
 
+    export = commands.add_parser(
+        "export-onnx", parents=[common], help="write a model as standard ONNX"
+    )
+    export.add_argument("source", help="any file that opens without a description")
+    export.add_argument("-o", "--output", required=True, help="the .onnx file to write")
+    export.add_argument("--force", action="store_true", help="replace the output if it is there")
+    export.set_defaults(command=_export)
+
     look = commands.add_parser("inspect", parents=[common], help="say what is in a file")
     look.add_argument("source")
     look.set_defaults(command=_inspect)
@@ -145,6 +154,12 @@ def _convert(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     }
     text = f"{target}: {len(content)} bytes from {source}\n{again!r}"
     return report, text
+
+
+def _export(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    export_onnx(load(options.source), options.output, overwrite=options.force)
+    report = {"source": options.source, "output": options.output}
+    return report, f"{options.output}: ONNX from {options.source}"
 
 
 def _constants(given: Sequence[str]) -> dict[str, Any]:

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": {"importers", "layers", "model", "graph", "_c"},
     "saving": {"_version", "importers", "model"},
     "inspecting": {"graph", "ops", "importers"},
+    "exporting": {"graph", "ops", "importers", "model", "saving"},
     "_version": set(),
     "quantize": {"graph", "program", "ops", "passes"},
 }
