@@ -8,11 +8,19 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from rnnengine._c import cpu
-from rnnengine.errors import RNNEngineError, UnsupportedModelError
+from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
+from rnnengine.graph import UndecidedError
 from rnnengine.importers import model_inputs, parse_graph, read_source
+from rnnengine.layers import Architecture
 from rnnengine.model import Model, SizedModel
 
 __all__ = ["cpu_info", "load"]
+
+_CONTRADICTIONS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+    TypeError, UndecidedError, ValueError,
+)  # fmt: skip
+"""What the compiler meets in a graph whose attributes are not what its operators take."""
 
 
 def load(
@@ -20,24 +28,38 @@ def load(
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    architecture: Architecture | None = None,
+    layer: str | None = None,
+    prefix: str = "",
+    verify: bool = False,
 ) -> Model:
     """Load a model file; its format is told by its content.
 
     Parameters
     ----------
     source : path, bytes or binary file
-        An ONNX model.
+        A ``.rnne`` file, an ONNX model, a Keras model with its configuration, or a file of
+        weights: PyTorch, safetensors, npz.
     constants : mapping of str to array, optional
         Inputs to fix at load, by name.
     external_data : path, optional
         Directory that the file's external tensors may be read from; without it such a file is
         refused.
+    architecture : Layer, Tensor or mapping of str to Tensor, optional
+        The network that the weights of a file without a graph belong to, for example
+        ``rn.Sequential(rn.LSTM(40, 64, batch_first=True), rn.Linear(64, 2))``. Weights are matched
+        by name, else by order and shape; what is ambiguous is refused with the candidates.
+    layer : str, optional
+        Path of the one recurrent layer of such a file that is wanted, for example
+        ``"encoder.lstm"``. Its outputs are ``output``, ``h_n`` and, for the LSTM, ``c_n``.
+    prefix : str, optional
+        Part of such a file that ``architecture`` or ``layer`` is about.
+    verify : bool
+        Hold the data of a ``.rnne`` file against the hash in it; structure is always checked.
 
     Returns
     -------
     Model
-        Compiled once for all sizes; where the model's arithmetic on symbolic sizes has no general
-        answer, compiled when it runs, for the sizes of the inputs (the last 8 sets are kept).
 
     Raises
     ------
@@ -52,7 +74,17 @@ def load(
     """
     content, name = read_source(source)
     fixed = dict(constants or {})
-    parse = partial(parse_graph, content, name, constants=fixed, external_data=external_data)
+    parse = partial(
+        parse_graph,
+        content,
+        name,
+        constants=fixed,
+        external_data=external_data,
+        architecture=architecture,
+        layer=layer,
+        prefix=prefix,
+        verify=verify,
+    )
     try:
         return Model(parse())
     except UnsupportedModelError as error:
@@ -64,6 +96,12 @@ def load(
         if sized is None:
             raise
         return sized
+    except RNNEngineError:
+        raise
+    except _CONTRADICTIONS as error:
+        raise ModelFormatError(
+            f"{name}: the graph contradicts itself ({type(error).__name__}: {str(error)[:200]})"
+        ) from error
 
 
 def cpu_info() -> dict[str, Any]:

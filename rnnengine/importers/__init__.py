@@ -8,21 +8,29 @@ from typing import Any, BinaryIO, TypeAlias
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph, Value
+from rnnengine.importers.architecture import build_graph
+from rnnengine.importers.checkpoint import Checkpoint
+from rnnengine.importers.native import NativeFile, is_native, read_native
+from rnnengine.importers.safetensors import is_safetensors, parse
+from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
+from rnnengine.layers import Architecture
 
-__all__ = ["Source", "load_graph", "model_inputs", "parse_graph", "read_source"]
+__all__ = [
+    "Source",
+    "load_graph",
+    "model_inputs",
+    "parse_graph",
+    "read_checkpoint",
+    "read_native_file",
+    "read_source",
+]
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
-_KERAS = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")
-"""HDF5, and zip archives, which may be PyTorch's as well."""
-
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"PK\x03\x04", "a zip archive (a PyTorch file, perhaps)"),
+    (0, b"PK\x03\x04", "a zip archive that is neither a PyTorch nor a Keras file"),
     (0, b"PK\x05\x06", "an empty zip archive"),
-    (0, b"\x80\x02", "a pickle (a PyTorch file, perhaps)"),
-    (0, b"\x80\x03", "a pickle"),
-    (0, b"\x80\x04", "a pickle"),
-    (0, b"\x80\x05", "a pickle"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file without a Keras model"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x1f\x8b", "gzip data"),
     (0, b"{", "JSON text"),
@@ -31,6 +39,10 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (4, b"TFL3", "a TensorFlow Lite model"),
     (4, b"ORTM", "a model in onnxruntime's own format"),
 )
+
+
+_KERAS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
+_TORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def read_source(source: Source) -> tuple[bytes, str]:
@@ -62,23 +74,73 @@ def read_source(source: Source) -> tuple[bytes, str]:
     )
 
 
+def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
+    """Read a file of weights without a graph; None where the content is no such file.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError, UnsafeFileError
+        As the reader of the format does.
+    """
+    if is_safetensors(content):
+        return read_safetensors(content, name)
+    if content.startswith(b"PK\x03\x04"):
+        from rnnengine.importers import npz
+
+        if npz.is_npz(content):
+            return npz.read_checkpoint(content, name)
+    if content.startswith(_TORCH) or content[257:262] == b"ustar":
+        from rnnengine.importers import torch
+
+        if torch.recognises(content):
+            return torch.read_checkpoint(content, name)
+    return None
+
+
+def read_native_file(content: bytes, name: str, *, verify: bool = False) -> NativeFile | None:
+    """Read a ``.rnne`` file; None where the content is no such file.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError
+        The file is damaged, or of a newer format.
+    """
+    header = parse(content, name) if is_safetensors(content) else None
+    if header is None or not is_native(header):
+        return None
+    return read_native(content, name, header, verify_data=verify)
+
+
 def load_graph(
     source: Source,
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    architecture: Architecture | None = None,
+    layer: str | None = None,
+    prefix: str = "",
+    verify: bool = False,
 ) -> Graph:
     """Read a model file into a graph.
 
     Parameters
     ----------
     source : bytes-like, path, or binary file object
-        An ONNX model, or a Keras model with its configuration: `.keras`, or HDF5 of any Keras.
+        A ``.rnne`` file, an ONNX model, a Keras model with its configuration, or a file of
+        weights: PyTorch, safetensors, npz.
     constants : mapping of str to array_like, optional
         Values that graph inputs are fixed to.
     external_data : path, optional
         Directory whose plain files the model's tensors may refer to. Without it such a model is
         refused, because a model file must not make the reader open others.
+    architecture : Layer, Tensor or mapping of str to Tensor, optional
+        The network that the weights of a file without a graph belong to.
+    layer : str, optional
+        Path of the one recurrent layer of a file of weights that is wanted.
+    prefix : str, optional
+        Part of a file of weights that ``architecture`` or ``layer`` is about.
+    verify : bool
+        Hold the data of a ``.rnne`` file against the hash in it.
 
     Returns
     -------
@@ -88,14 +150,23 @@ def load_graph(
     Raises
     ------
     ModelFormatError
-        The content is no model, is damaged, or contradicts itself.
+        The content is no ONNX model, is damaged, or contradicts itself.
     UnsupportedModelError
         The model, or ``constants``, asks for something that is not supported; the message names it.
     UnsafeFileError
         The model refers to files outside ``external_data``.
     """
     content, name = read_source(source)
-    return parse_graph(content, name, constants=constants, external_data=external_data)
+    return parse_graph(
+        content,
+        name,
+        constants=constants,
+        external_data=external_data,
+        architecture=architecture,
+        layer=layer,
+        prefix=prefix,
+        verify=verify,
+    )
 
 
 def parse_graph(
@@ -104,6 +175,10 @@ def parse_graph(
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    architecture: Architecture | None = None,
+    layer: str | None = None,
+    prefix: str = "",
+    verify: bool = False,
     sizes: Mapping[str, int] | None = None,
 ) -> Graph:
     """Read the content of a model file, as :func:`load_graph` does.
@@ -113,28 +188,35 @@ def parse_graph(
     content : bytes
     name : str
         For messages.
-    constants, external_data
+    constants, external_data, architecture, layer, prefix, verify
         As for :func:`load_graph`.
     sizes : mapping of str to int, optional
-        Numbers for symbolic sizes of the inputs.
+        Numbers for symbolic sizes of an ONNX model's inputs.
     """
     if not content:
-        raise ModelFormatError(f"{name}: the file is empty; expected an ONNX or Keras model")
+        raise ModelFormatError(f"{name}: the file is empty; expected a model")
+    for_onnx = {"constants": constants, "external_data": external_data, "sizes": sizes}
+    for_weights = {"architecture": architecture, "layer": layer, "prefix": prefix}
+    native = read_native_file(content, name, verify=verify)
+    if native is not None:
+        _refuse(name, "a .rnne file, which is complete, takes", {**for_onnx, **for_weights})
+        return native.graph
     if content.startswith(_KERAS):
         from rnnengine.importers.keras import import_keras, is_keras
 
         if is_keras(content):
-            _refuse_onnx_options(
-                name, constants=constants, external_data=external_data, sizes=sizes
-            )
+            _refuse(name, "a Keras model takes", {**for_onnx, **for_weights})
             return import_keras(content, name)
+    checkpoint = read_checkpoint(content, name)
+    if checkpoint is not None:
+        _refuse(name, "a file of weights takes", for_onnx)
+        return build_graph(checkpoint, architecture, prefix=prefix, layer=layer)
     for offset, magic, what in _FOREIGN:
         if content[offset : offset + len(magic)] == magic:
             raise UnsupportedModelError(
-                f"{name}: not an ONNX model but {what}; accepted: ONNX, Keras"
+                f"{name}: {what}; accepted: ONNX, Keras, PyTorch, safetensors, npz and .rnne"
             )
-    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
-        raise UnsupportedModelError(f"{name}: not an ONNX model but a safetensors file")
+    _refuse(name, "an ONNX model takes", for_weights)
     from rnnengine.importers.onnx import import_onnx
 
     return import_onnx(content, name, constants=constants, external_data=external_data, sizes=sizes)
@@ -143,16 +225,14 @@ def parse_graph(
 def model_inputs(
     content: bytes, name: str, *, constants: Mapping[str, Any] | None = None
 ) -> tuple[Value, ...]:
-    """Inputs of a model as its file declares them, those fixed by ``constants`` left out."""
+    """Inputs of an ONNX model as its file declares them, without those fixed by ``constants``."""
     from rnnengine.importers.onnx import onnx_inputs
 
     return onnx_inputs(content, name, constants=constants)
 
 
-def _refuse_onnx_options(name: str, **options: Any) -> None:
-    """Refuse what only an ONNX model can be given."""
-    for option, value in options.items():
-        if value:
-            raise UnsupportedModelError(
-                f"{name}: {option} is for ONNX models; a Keras model takes none"
-            )
+def _refuse(name: str, what: str, options: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing for the kind of file at hand."""
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise UnsupportedModelError(f"{name}: {what} no {' or '.join(given)}")
