@@ -122,21 +122,26 @@ def _items(value: Any) -> dict[Any, Any] | None:
     return None
 
 
-def _is_leaf(value: Any) -> bool:
+def _is_leaf(name: Any, value: Any) -> bool:
     if isinstance(value, Values):
         return value.shape != () and value.array() is not None
+    if isinstance(value, tuple):
+        return type(name) is str and name.endswith("_packed_params") and _is_packed(value)
     return isinstance(value, TensorRef) or _is_packed(value)
+
+
+def _is_other(value: Any) -> bool:
+    """Whether it is a tensor without a dense array of its own."""
+    return isinstance(value, Record) and value.kind.module == "torch._utils"
 
 
 def _is_packed(value: Any) -> bool:
     """Packed weights of a quantised layer."""
     if isinstance(value, Record):
         return value.kind.name in ("ScriptObject", "CellParamsBase", "LinearPackedParamsBase")
-    return type(value) is tuple and len(value) == 2 and _is_quantised(value[0])
-
-
-def _is_quantised(value: Any) -> bool:
-    return isinstance(value, TensorRef) and value.quantised is not None
+    if type(value) is not tuple or len(value) != 2 or not isinstance(value[0], TensorRef):
+        return False
+    return value[1] is None or isinstance(value[1], TensorRef)
 
 
 def _candidates(root: Any) -> list[tuple[_Path, Any]]:
@@ -154,10 +159,14 @@ def _candidates(root: Any) -> list[tuple[_Path, Any]]:
         items = _items(value)
         if not items or "param_groups" in items:
             continue
-        if any(_is_leaf(v) for v in items.values()):
+        if any(_is_leaf(name, item) or _is_other(item) for name, item in items.items()):
             found.append((path, value))
         for name, item in items.items():
-            if type(name) is str and not _BESIDE.search(name.casefold()) and not _is_leaf(item):
+            if (
+                type(name) is str
+                and not _BESIDE.search(name.casefold())
+                and not _is_leaf(name, item)
+            ):
                 pending.append(((*path, name), item))
     return found
 
@@ -169,8 +178,13 @@ def _found(part: Any, code: Mapping[str, str], where: str) -> Found:
     for name, value in (_items(part) or {}).items():
         if type(name) is not str:
             raise ModelFormatError(f"{where}: a weight is named by {brief(name)!r}, not by text")
-        if _is_leaf(value):
+        if _is_leaf(name, value):
             found.leaves[name] = value
+        elif _is_other(value):
+            raise UnsupportedModelError(
+                f"{where}: {name!r} is a tensor made by {value.kind}; accepted: dense tensors with"
+                " their data. Convert it with .to_dense() and save it again"
+            )
         elif isinstance(value, Record) and not name.endswith(_LAST) and not value.entries:
             raise UnsafeFileError(
                 f"{where}: {name!r} stands among the weights, but is made by {value.kind}, which"

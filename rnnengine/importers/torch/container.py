@@ -20,10 +20,9 @@ from rnnengine.importers.torch.tensors import (
     check_extent,
 )
 
-__all__ = ["MAGIC", "Content", "find_pickle", "read_content", "read_member"]
+__all__ = ["Content", "find_pickle", "read_content", "read_member"]
 
-MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
-"""First pickle of the files written before PyTorch 1.6."""
+_MAGIC = b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
 _MOST_PICKLE = 256 << 20
 _MOST_CODE = 32 << 20
@@ -68,7 +67,7 @@ def read_content(content: bytes, name: str) -> Content:
             raise ModelFormatError(f"{name}: a zip archive without a data.pkl; no PyTorch file")
         return read_member(archive, member, name, len(content))
     limits = _limits(name)
-    if content.startswith(MAGIC):
+    if _after_magic(content):
         return Content(_read_legacy(content, name, limits), len(content))
     if content[257:262] == b"ustar":
         return Content(_read_tar(content, name, limits), len(content))
@@ -78,12 +77,18 @@ def read_content(content: bytes, name: str) -> Content:
     return Content(root, len(content))
 
 
+def _after_magic(content: bytes) -> int:
+    """Where the first pickle of a file written before PyTorch 1.6 ends; 0 for another file."""
+    at = content.find(_MAGIC, 0, 32)
+    return at + len(_MAGIC) if content[:1] == b"\x80" and at >= 0 else 0
+
+
 def _limits(name: str) -> Limits:
     """Limits of a file, with the reader of the files that plain pickles hold for storages."""
     limits = Limits()
 
     def nested(content: bytes) -> Any:
-        if not content.startswith(MAGIC):
+        if not _after_magic(content):
             raise ModelFormatError(f"{name}: a storage inside the pickle is no PyTorch file")
         limits.nested = None
         try:
@@ -231,7 +236,7 @@ def _read_legacy(content: bytes, name: str, limits: Limits) -> Any:
         view = identity[5] if len(identity) > 5 else None
         return base if view is None else _view(base, view, views, name)
 
-    at = len(MAGIC)
+    at = _after_magic(content)
     version, at = read_pickle(data, at, name, _no_storage(name), limits)
     if version != 1001:
         raise ModelFormatError(f"{name}: protocol version {brief(version)}; expected 1001")

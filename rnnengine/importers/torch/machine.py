@@ -132,6 +132,11 @@ class Machine:
         """The next number of ``width`` bytes."""
         return int.from_bytes(self.take(width), "little")
 
+    def byte(self) -> int:
+        """The next byte."""
+        self.at += 1
+        return self.data[self.at - 1]
+
     def line(self) -> str:
         """The text up to the end of the line."""
         begin = self.at

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnengine.errors import ModelFormatError
 from rnnengine.importers.checkpoint import Module
-from rnnengine.importers.torch.inert import Elements, Name, Record, Values
+from rnnengine.importers.torch.inert import Name, Record, Values
 from rnnengine.importers.torch.tensors import TensorRef
 
 __all__ = ["Found", "is_module", "read_module"]
@@ -96,7 +96,7 @@ def _children(record: Record, said: _Constants) -> Iterator[tuple[str, Any]]:
         yield from _script_children(state, said)
         return
     hidden = state.get("_non_persistent_buffers_set")
-    omitted = [n for n in hidden if type(n) is str] if isinstance(hidden, Elements) else []
+    omitted = [n for n in hidden if type(n) is str] if isinstance(hidden, list) else []
     for group in ("_parameters", "_buffers", "_modules"):
         for name, value in state[group].items() if type(state.get(group)) is dict else ():
             if value is not None and not (group == "_buffers" and name in omitted):

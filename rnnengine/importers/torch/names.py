@@ -266,7 +266,7 @@ def _counter(args: tuple[Any, ...], where: str) -> Any:
 
 
 def _sequence(args: tuple[Any, ...], where: str) -> Any:
-    return args[0] if args and isinstance(args[0], (list, tuple)) else Elements()
+    return Elements(args[0]) if args and isinstance(args[0], (list, tuple)) else Elements()
 
 
 def _size(args: tuple[Any, ...], where: str) -> Any:

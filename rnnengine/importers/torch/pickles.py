@@ -210,7 +210,7 @@ _TABLE: dict[int, Callable[[Machine], None]] = {
     0x88: _constant(True),
     0x89: _constant(False),
     ord("J"): _binint,
-    ord("K"): _unsigned(1),
+    ord("K"): lambda p: p.stack.append(p.byte()),
     ord("M"): _unsigned(2),
     0x8A: _long1,
     0x8B: _long4,
@@ -248,9 +248,9 @@ _TABLE: dict[int, Callable[[Machine], None]] = {
     ord("b"): _build,
     ord("Q"): _persistent,
     0x94: lambda p: p.put(len(p.memo)),
-    ord("q"): lambda p: p.put(p.unsigned(1)),
+    ord("q"): lambda p: p.put(p.byte()),
     ord("r"): lambda p: p.put(p.unsigned(4)),
-    ord("h"): lambda p: p.get(p.unsigned(1)),
+    ord("h"): lambda p: p.get(p.byte()),
     ord("j"): lambda p: p.get(p.unsigned(4)),
 }
 

@@ -17,6 +17,7 @@ _LAYER = re.compile(r"^((?:.*\.)?)_all_weight_values\.(\d{1,4})\.param$")
 _CELL = re.compile(r"^((?:.*\.)?)_packed_weight_(ih|hh)$")
 _LINEAR = re.compile(r"^((?:.*\.)?)_packed_params\._packed_params$")
 _PARTS = re.compile(r"^((?:.*\.)?)_packed_params\.(weight|bias)$")
+_INTERNAL = re.compile(r"(^|\.)(_all_weight_values|_packed_params)(\.|$)")
 _GATES = {1: "RNN", 3: "GRU", 4: "LSTM"}
 
 
@@ -52,6 +53,8 @@ def unpacked(found: Found, where: str) -> None:
     for path, cells in layers.items():
         _place_layer(plain, found, path, cells, where)
     found.leaves = plain
+    for path in [p for p in found.modules if _INTERNAL.search(p)]:
+        del found.modules[path]
 
 
 def _own(name: str, paths: set[str]) -> list[str]:
