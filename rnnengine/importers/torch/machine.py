@@ -15,7 +15,7 @@ __all__ = ["MOST_DEPTH", "MOST_LONG", "MOST_OPCODES", "Limits", "Machine", "Pers
 
 PersistentLoad = Callable[[Any], Any]
 
-MOST_OPCODES = 2_000_000
+MOST_OPCODES = 4_000_000
 """Operations of all pickles of one file; a tensor takes about 40."""
 MOST_DEPTH = 2_000
 """Marks open at once."""
@@ -162,8 +162,8 @@ class Machine:
 
     def put(self, index: int) -> None:
         """Remember the object on the stack."""
-        if index > 4_000_000:
-            raise self.fail(f"memo entry {index}; expected at most 4000000")
+        if index > MOST_OPCODES:
+            raise self.fail(f"memo entry {index}; expected at most {MOST_OPCODES}")
         self.memo[index] = self.stack[-1]
 
     def get(self, index: int) -> None:

@@ -39,12 +39,18 @@ def _pop(p: Machine) -> None:
         p.stack.pop()
 
 
-def _tuple(count: int) -> Callable[[Machine], None]:
-    def step(p: Machine) -> None:
-        taken = [p.pop() for _ in range(count)]
-        p.stack.append(tuple(reversed(taken)))
+def _tuple1(p: Machine) -> None:
+    p.stack.append((p.pop(),))
 
-    return step
+
+def _tuple2(p: Machine) -> None:
+    last, first = p.pop(), p.pop()
+    p.stack.append((first, last))
+
+
+def _tuple3(p: Machine) -> None:
+    last, middle, first = p.pop(), p.pop(), p.pop()
+    p.stack.append((first, middle, last))
 
 
 def _constant(value: Any) -> Callable[[Machine], None]:
@@ -226,9 +232,9 @@ _TABLE: dict[int, Callable[[Machine], None]] = {
     0x96: lambda p: p.stack.append(bytearray(p.take(p.unsigned(8)))),
     ord(")"): _constant(()),
     ord("t"): lambda p: p.stack.append(tuple(p.pop_mark())),
-    0x85: _tuple(1),
-    0x86: _tuple(2),
-    0x87: _tuple(3),
+    0x85: _tuple1,
+    0x86: _tuple2,
+    0x87: _tuple3,
     ord("]"): lambda p: p.stack.append([]),
     ord("}"): lambda p: p.stack.append({}),
     0x8F: lambda p: p.stack.append(Elements()),
