@@ -307,7 +307,9 @@ def masked_states() -> Any:
     y = k.Masking(0.5)(x)
     out = k.GRU(4, return_state=True)(y, initial_state=h)
     seq = k.GRU(4, return_sequences=True)(y, initial_state=h)
-    return keras.Model([x, h], [*out, seq])
+    said = k.GRU(4, return_sequences=True)(y, initial_state=h, mask=y._keras_mask)
+    last = k.SimpleRNN(4)(y, initial_state=h, mask=y._keras_mask)
+    return keras.Model([x, h], [*out, seq, said, last])
 
 
 @masked
