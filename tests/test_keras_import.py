@@ -16,9 +16,11 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph
 from rnnengine.importers import load_graph
 from rnnengine.importers.keras import import_weights
+from rnnengine.importers.keras.checkpoint import read_checkpoint
 from rnnengine.importers.keras.hdf5 import read_hdf5
 from rnnengine.model import Model
 from rnnengine.ops import evaluate
+from rnnengine.passes.fold import fold
 
 pytest.importorskip("pyfive", reason="pyfive is not installed")
 h5py = pytest.importorskip("h5py", reason="h5py is not installed")
@@ -413,12 +415,49 @@ def test_ethnicolr(zoo: Path) -> None:
 def test_dtln_weights_are_those_of_the_onnx_file(zoo: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     content = (zoo / "dtln" / "model.h5").read_bytes()
-    arrays = dict(read_hdf5(content, "model.h5").walk())
-    wanted = [n.inputs for n in load_graph(zoo / "dtln" / "model_1.onnx").nodes if n.op == "LSTM"]
-    assert len(wanted) == 2
     with pytest.raises(UnsupportedModelError, match="holds weights and no model configuration"):
         load_graph(content)
-    assert sum(name.endswith("recurrent_kernel:0") for name in arrays) == 4
+    tensors = read_checkpoint(content, "model.h5").tensors
+    graph = fold(load_graph(zoo / "dtln" / "model_1.onnx"))
+    nodes = [n for n in graph.nodes if n.op == "LSTM"]
+    for node, layer in zip(nodes, ("lstm", "lstm_1"), strict=True):
+        for position, role in ((1, "weight_ih_l0"), (2, "weight_hh_l0"), (3, "bias_ih_l0")):
+            name = node.inputs[position]
+            assert name is not None
+            assert np.array_equal(graph.constants[name][0], tensors[f"{layer}.{role}"])
+
+
+@pytest.mark.parametrize("container", ["h5", "weights.h5"])
+def test_weights_alone(container: str, tmp_path: Path) -> None:
+    """Recurrent layers, Dense and Embedding in the names and the gate order of torch."""
+    from keras import layers as k
+
+    net = built(
+        lambda: keras.Sequential([
+            keras.Input((None,), name="ids"), k.Embedding(6, 3),
+            k.Bidirectional(k.LSTM(4, return_sequences=True), name="both"),
+            k.GRU(5, return_sequences=True, name="after"),
+            k.GRU(2, reset_after=False, return_sequences=True, name="before"),
+            k.SimpleRNN(3, use_bias=False, name="plain"), k.Dense(2, name="out"),
+        ])
+    )  # fmt: skip
+    path = tmp_path / f"a.{container}"
+    (net.save if container == "h5" else net.save_weights)(path)
+    found = read_checkpoint(path.read_bytes(), "a.h5")
+    kernel, recurrent, bias = net.get_layer("after").get_weights()
+    z, r, n = np.split(kernel, 3, axis=1)
+    assert np.array_equal(found.tensors["after.weight_ih_l0"], np.hstack([r, z, n]).T)
+    z, r, n = np.split(bias[1], 3)
+    assert np.array_equal(found.tensors["after.bias_hh_l0"], np.concatenate([r, z, n]))
+    backward = net.get_layer("both").backward_layer.get_weights()
+    assert np.array_equal(found.tensors["both.weight_hh_l0_reverse"], backward[1].T)
+    assert np.array_equal(found.tensors["out.weight"], net.get_layer("out").get_weights()[0].T)
+    assert "plain.bias_ih_l0" not in found.tensors and recurrent.shape == (5, 15)
+    kinds = {path: (m.kind, m.attrs.get("reset_after")) for path, m in found.modules.items()}
+    assert kinds == {
+        "embedding": ("Embedding", None), "both": ("LSTM", None), "after": ("GRU", True),
+        "before": ("GRU", False), "plain": ("RNN", None), "out": ("Linear", None),
+    }  # fmt: skip
 
 
 def keras_js_cases() -> list[tuple[str, str]]:
