@@ -225,6 +225,27 @@ def shapes() -> Any:
 
 
 @model
+def stateful() -> Any:
+    import keras
+    from keras import layers as k
+
+    x = keras.Input(batch_shape=(3, None, 2), name="x")
+    y = k.LSTM(4, stateful=True, return_sequences=True)(x)
+    return keras.Model(x, k.Bidirectional(k.GRU(3, stateful=True))(y))
+
+
+@model
+def frozen() -> Any:
+    import keras
+    from keras import layers as k
+
+    inner = [k.Dense(3, trainable=False), k.BatchNormalization(), k.GRU(3, return_sequences=True)]
+    tail = keras.Sequential([k.Dense(2), k.BatchNormalization()], name="tail")
+    tail.trainable = False
+    return chain(keras.Sequential(inner, name="inner"), tail)
+
+
+@model
 def merges() -> Any:
     import keras
     from keras import layers as k

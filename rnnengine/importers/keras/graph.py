@@ -44,6 +44,8 @@ from rnnengine.ops.sizes import Clash
 __all__ = ["import_config"]
 
 _IDS = ("Embedding",)
+_INPUTS = ("float32", "float16", "bfloat16", "float64", "int32", "int64", "uint8", "int16")
+"""Declared types of inputs that a float32 or, for a table, int32 array stands for."""
 _MAX_NESTING = 20
 
 
@@ -219,6 +221,11 @@ class _Importer:
         sizes = [symbol("batch")]
         for axis, size in enumerate(shape[1:], 1):
             sizes.append(size if size is not None else symbol(_word(axis, position)))
+        if layer.config.get("dtype") not in (None, *_INPUTS):
+            raise UnsupportedModelError(
+                f"{self.where}: input {layer.name!r} has dtype {layer.config['dtype']!r}; "
+                f"accepted: {', '.join(_INPUTS)}"
+            )
         bound = tuple(substitute(s, self.sizes) for s in sizes)
         dtype = np.int32 if self._looked_up(self.network, layer.name) else np.float32
         return Value(layer.name, TensorType(np.dtype(dtype), bound))

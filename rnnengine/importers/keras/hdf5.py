@@ -57,7 +57,7 @@ class Group:
 
     def find(self, path: str) -> Array | None:
         """Array at a path below the group, None if there is none."""
-        *folders, name = [part for part in path.split("/") if part]
+        *folders, name = path.strip("/").split("/")
         group: Group | None = self
         for folder in folders:
             group = group.groups.get(folder) if group is not None else None
