@@ -126,7 +126,7 @@ def test_files_of_weights_need_an_architecture_and_models_take_none() -> None:
         rn.load(content)
     with pytest.raises(rn.UnsupportedModelError, match="constants"):
         rn.load(content, layer="", constants={"a": 1})
-    with pytest.raises(rn.UnsupportedModelError, match="files of weights"):
+    with pytest.raises(rn.UnsupportedModelError, match="an ONNX model takes no layer"):
         rn.load(b"\x08\x0a", layer="x")
 
 

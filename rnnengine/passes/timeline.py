@@ -44,7 +44,7 @@ class Timeline:
 def find_timeline(graph: Graph) -> Timeline | None:
     """Find the input axis that becomes the sequence axis of a recurrent node.
 
-    Every axis of every floating input is tried as time: a symbolic size on all inputs that have it,
+    Every axis of every input is tried as time: a symbolic size on all inputs that have it,
     a fixed size on its own input. The first that arrives at a recurrent node's sequence axis is
     it, one without an obstacle before one with.
 
@@ -66,7 +66,7 @@ def _candidates(graph: Graph) -> Iterator[dict[str, int]]:
     seen: set[Dim] = set()
     explicit = {state.input for state in graph.states}
     for value in graph.inputs:
-        if value.type.dtype.kind != "f" or value.name in explicit:
+        if value.type.dtype.kind not in "fi" or value.name in explicit:
             continue
         for axis, size in enumerate(value.type.shape):
             if not isinstance(size, Dim):

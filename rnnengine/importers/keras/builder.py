@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,7 +15,33 @@ from rnnengine.importers.keras.hdf5 import Array
 from rnnengine.importers.keras.names import Params, Slots
 from rnnengine.ops.types import Inference
 
-__all__ = ["KINDS", "Builder", "Context", "Kind", "Tensor", "known", "register", "slots_of"]
+__all__ = [
+    "KINDS",
+    "Builder",
+    "Context",
+    "Kind",
+    "Steps",
+    "Tensor",
+    "known",
+    "register",
+    "slots_of",
+]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Which steps count, as functions of Keras 3 work it out.
+
+    Attributes
+    ----------
+    any_of : frozenset of str or None
+        Masks of the graph, any of which may let a step count; None: all steps count.
+    differs : (str, float) or None
+        Elementwise comparison of a value with a number, before `any` joins its features.
+    """
+
+    any_of: frozenset[str] | None = frozenset()
+    differs: tuple[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -30,11 +56,14 @@ class Tensor:
         int32 [B, T] value, 1 where the step counts.
     zero : bool
         The masked steps are still to be set to zero: recurrent layers skip them anyway.
+    steps : Steps or None
+        The value is no number but says which steps count; it has no name in the graph.
     """
 
     name: str
     mask: str | None = None
     zero: bool = False
+    steps: Steps | None = None
 
 
 class Builder:
@@ -44,6 +73,7 @@ class Builder:
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self.inference = Inference(inputs, {}, largest=1 << 12)
+        self._masks: dict[tuple[Any, ...], str] = {}
         self._taken = set(taken)
         self._nodes: set[str] = set()
 
@@ -75,6 +105,14 @@ class Builder:
         self.inference.add(node)
         self.nodes.append(node)
 
+    def mask(self, op: str, base: str, inputs: Sequence[str], attrs: Mapping[str, Any]) -> str:
+        """A mask; the same one for the same question."""
+        key = (op, tuple(inputs), tuple(sorted(attrs.items())))
+        if key not in self._masks:
+            self._masks[key] = self.fresh(f"{base}.mask")
+            self.node(op, f"{base}.mask", inputs, [self._masks[key]], attrs)
+        return self._masks[key]
+
 
 @dataclass
 class Context:
@@ -91,6 +129,10 @@ class Context:
         Name of the layer with those of the networks around it.
     states : tuple of Tensor
         Initial states it is called with.
+    given_mask : Steps or None
+        Mask it is called with.
+    numbers : tuple of float
+        Numbers it is called with.
     """
 
     builder: Builder
@@ -99,6 +141,8 @@ class Context:
     version: Version
     path: str
     states: tuple[Tensor, ...] = field(default=())
+    given_mask: Steps | None = None
+    numbers: tuple[float, ...] = ()
 
     @property
     def where(self) -> str:
@@ -189,6 +233,22 @@ class Context:
         count = self.emit("Cast", [tensor.mask], {"to": np.dtype(np.float32)}, "keep")
         wide = self.emit("Unsqueeze", [count], {"axes": (2,)}, "keep")
         return Tensor(self.emit("Mul", [tensor.name, wide], None, "keep"), tensor.mask)
+
+    def any_mask(self, masks: Iterable[str]) -> str:
+        """Steps that count in any of the masks."""
+        names = sorted(set(masks))
+        if len(names) == 1:
+            return names[0]
+        return self.builder.mask("Max", self.path, names, {})
+
+    def mask_of(self, steps: Steps) -> str | None:
+        """A mask of the graph; None where all steps count."""
+        if steps.differs is not None or steps.any_of == frozenset():
+            raise UnsupportedModelError(
+                f"{self.where}: its mask is not one of steps; accepted: masks of Masking, of "
+                "Embedding and of what joins them"
+            )
+        return None if steps.any_of is None else self.any_mask(steps.any_of)
 
     def get(self, key: str, default: Any = None) -> Any:
         """A field of the configuration."""

@@ -15,12 +15,25 @@ from typing import Any, TypeAlias
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 
-__all__ = ["NETWORKS", "Call", "Config", "Layer", "Network", "Ref", "Version", "network", "parse"]
+__all__ = [
+    "NETWORKS",
+    "OPERATION",
+    "Call",
+    "Config",
+    "Layer",
+    "Network",
+    "Ref",
+    "Version",
+    "network",
+    "parse",
+]
 
 Config: TypeAlias = Mapping[str, Any]
 
 _SEQUENTIAL = ("Sequential",)
 NETWORKS = (*_SEQUENTIAL, "Functional", "Model")
+OPERATION = "ops."
+"""Put before the class names of functions of Keras 3, some of which are also those of layers."""
 _MAX_TEXT = 1 << 26
 _MAX_LAYERS = 10_000
 
@@ -72,10 +85,12 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: its inputs and, for recurrent layers, its initial state."""
+    """One call of a layer: inputs, initial state, mask and numbers it is given."""
 
     inputs: tuple[Ref, ...]
     states: tuple[Ref, ...] = ()
+    mask: Ref | None = None
+    numbers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,8 +184,27 @@ def layer(raw: Any, version: Version, where: str) -> Layer:
         config = {_KERAS_1.get(key, key): value for key, value in config.items()}
     build = entry.get("build_config")
     shape = build.get("input_shape") if isinstance(build, dict) else None
-    return Layer(kind, name, config, input_shape=shape)
+    operation = isinstance(module, str) and module.startswith("keras.src.ops")
+    if module is None and version.major >= 3:
+        operation = kind in _FUNCTIONS and not {"trainable", "dtype"} & (config.keys() - _OWN[kind])
+    return Layer(f"{OPERATION}{kind}" if operation else kind, name, config, input_shape=shape)
 
+
+_FUNCTIONS = frozenset(
+    {
+        "Any",
+        "Concatenate",
+        "ExpandDims",
+        "LogicalOr",
+        "NotEqual",
+        "OnesLike",
+        "Squeeze",
+        "ZerosLike",
+    }
+)
+"""Functions in the masks of Keras 3. Its HDF5 files do not say where a class is from; a layer has
+fields that a function has not."""
+_OWN = {kind: {"dtype"} if kind.endswith("Like") else set() for kind in _FUNCTIONS}
 
 _HOMES = ("keras", "keras_hub", "tensorflow", "tf_keras", "builtins")
 
@@ -240,9 +274,10 @@ class _Connections:
         return Layer(one.kind, one.name, one.config, calls, one.input_shape)
 
     def _call(self, node: Any, one: Layer) -> Call:
+        numbers: list[float] = []
         if isinstance(node, dict):
             kwargs = _mapping(node.get("kwargs", {}), f"{self.where}: kwargs of {one.where}")
-            inputs = list(self._refs(node.get("args", []), one))
+            inputs = list(self._refs(node.get("args", []), one, numbers))
         else:
             inputs, kwargs = [], {}
             for entry in self._entries(node):
@@ -250,15 +285,19 @@ class _Connections:
                 if len(entry) > 3 and isinstance(entry[3], dict):
                     kwargs = {**kwargs, **entry[3]}
         states = tuple(self._refs(kwargs.get("initial_state"), one))
+        masks = tuple(self._refs(kwargs.get("mask"), one))
         inputs += self._refs(kwargs.get("inputs", kwargs.get("sequences")), one)
         for key, value in kwargs.items():
-            harmless = key in ("initial_state", "inputs", "sequences") or not value
-            if not harmless:
+            if value and key not in ("initial_state", "inputs", "sequences", "mask"):
                 raise UnsupportedModelError(
                     f"{self.where}: {one.where} is called with {key}={str(value)[:80]}; accepted: "
-                    "tensors and initial_state"
+                    "tensors, initial_state and mask"
                 )
-        return Call(tuple(inputs), states)
+        if len(masks) > 1:
+            raise UnsupportedModelError(
+                f"{self.where}: {one.where} is called with {len(masks)} masks; accepted: one"
+            )
+        return Call(tuple(inputs), states, masks[0] if masks else None, tuple(numbers))
 
     def _entries(self, node: Any) -> Iterator[list[Any]]:
         if _is_entry(node):
@@ -276,8 +315,8 @@ class _Connections:
             )
         return Ref(name, node, tensor)
 
-    def _refs(self, value: Any, one: Layer) -> Iterator[Ref]:
-        """Every tensor in a nested argument."""
+    def _refs(self, value: Any, one: Layer, numbers: list[float] | None = None) -> Iterator[Ref]:
+        """Every tensor in a nested argument; plain numbers go into the list, if there is one."""
         if _is_entry(value):
             yield self._ref(value, one)
         elif isinstance(value, dict):
@@ -292,7 +331,9 @@ class _Connections:
             yield self._ref(history, one)
         elif isinstance(value, list):
             for part in value:
-                yield from self._refs(part, one)
+                yield from self._refs(part, one, numbers)
+        elif numbers is not None and type(value) in (int, float):
+            numbers.append(float(value))
         elif value is not None:
             raise UnsupportedModelError(
                 f"{self.where}: {one.where} is called with the constant {str(value)[:80]}; "

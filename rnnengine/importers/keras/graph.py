@@ -26,7 +26,16 @@ from rnnengine.importers.keras.builder import (
     known,
     slots_of,
 )
-from rnnengine.importers.keras.config import NETWORKS, Config, Layer, Network, Ref, Version
+from rnnengine.importers.keras.config import (
+    NETWORKS,
+    OPERATION,
+    Call,
+    Config,
+    Layer,
+    Network,
+    Ref,
+    Version,
+)
 from rnnengine.importers.keras.hdf5 import Group
 from rnnengine.importers.keras.layers import FAMILIES
 from rnnengine.importers.keras.names import Params, Slots, Source, source
@@ -35,6 +44,8 @@ from rnnengine.ops.sizes import Clash
 __all__ = ["import_config"]
 
 _IDS = ("Embedding",)
+_INPUTS = ("float32", "float16", "bfloat16", "float64", "int32", "int64", "uint8", "int16")
+"""Declared types of inputs that a float32 or, for a table, int32 array stands for."""
 _MAX_NESTING = 20
 
 
@@ -154,6 +165,8 @@ class _Importer:
         results = self._build(builder, scope, [Tensor(name) for name in names])
         done: list[str] = []
         for name, (ctx, tensor) in zip(outputs, results, strict=True):
+            if tensor.steps is not None:
+                raise UnsupportedModelError(f"{ctx.where}: an output of the model is a mask")
             settled = ctx.settled(tensor).name
             builder.node("Identity", f"{name}.output", [settled], [name], {})
             done.append(name)
@@ -208,6 +221,11 @@ class _Importer:
         sizes = [symbol("batch")]
         for axis, size in enumerate(shape[1:], 1):
             sizes.append(size if size is not None else symbol(_word(axis, position)))
+        if layer.config.get("dtype") not in (None, *_INPUTS):
+            raise UnsupportedModelError(
+                f"{self.where}: input {layer.name!r} has dtype {layer.config['dtype']!r}; "
+                f"accepted: {', '.join(_INPUTS)}"
+            )
         bound = tuple(substitute(s, self.sizes) for s in sizes)
         dtype = np.int32 if self._looked_up(self.network, layer.name) else np.float32
         return Value(layer.name, TensorType(np.dtype(dtype), bound))
@@ -270,14 +288,15 @@ class _Importer:
             waiting = []
             for one, number in pending:
                 call = one.calls[number]
-                found = [_find(network, values, ref) for ref in (*call.inputs, *call.states)]
-                if any(t is None for t in found):
+                masks = () if call.mask is None else (call.mask,)
+                refs = (*call.inputs, *call.states, *masks)
+                found = [_find(network, values, ref) for ref in refs]
+                tensors = [t for t in found if t is not None]
+                if len(tensors) != len(refs):
                     waiting.append((one, number))
                     continue
-                tensors = [t for t in found if t is not None]
-                count = len(call.inputs)
-                ctx = replace(made[one.name], states=tuple(tensors[count:]))
-                for i, out in enumerate(self._convert(ctx, scope, tensors[:count])):
+                ctx = _called(made[one.name], call, tensors)
+                for i, out in enumerate(self._convert(ctx, scope, tensors[: len(call.inputs)])):
                     values[Ref(one.name, number, i)] = out
             if len(waiting) == len(pending):
                 break
@@ -303,13 +322,36 @@ class _Importer:
                 self.version,
                 scope.depth + 1,
             )
-            return [ctx_.settled(t) for ctx_, t in self._build(ctx.builder, inner, inputs)]
+            return [c.settled(t) for c, t in self._build(ctx.builder, inner, inputs)]
         kind = known(layer, ctx.path)
         _check(ctx, kind, len(inputs))
         tensors = list(inputs)
-        if layer.kind not in _IDS:
+        if layer.kind not in _IDS and not layer.kind.startswith(OPERATION):
             tensors = [_floating(ctx, t) for t in tensors]
+            if ctx.numbers:
+                raise UnsupportedModelError(
+                    f"{ctx.where}: is called with the number {ctx.numbers[0]}; accepted: tensors"
+                )
         return kind.convert(ctx, tensors)
+
+
+def _called(ctx: Context, call: Call, tensors: Sequence[Tensor]) -> Context:
+    """The context of one call; `tensors` are its inputs, its states and its mask."""
+    count = len(call.inputs)
+    given = None
+    if call.mask is not None:
+        given = tensors[-1].steps
+        if given is None:
+            raise UnsupportedModelError(
+                f"{ctx.where}: its mask is {call.mask.layer!r}, which is computed; accepted: masks "
+                "of Masking, of Embedding and of what joins them"
+            )
+    return replace(
+        ctx,
+        states=tuple(tensors[count : count + len(call.states)]),
+        given_mask=given,
+        numbers=call.numbers,
+    )
 
 
 def _word(axis: int, position: int) -> str:
@@ -337,6 +379,8 @@ def _check(ctx: Context, kind: Kind, count: int) -> None:
         raise ModelFormatError(
             f"{ctx.where}: has {count} inputs; expected {kind.inputs or 'one or more'}"
         )
+    if ctx.layer.kind.startswith(OPERATION):
+        return
     policy: Any = ctx.get("dtype")
     if isinstance(policy, dict):
         inner = policy.get("config")
@@ -364,6 +408,8 @@ _DTYPES = {
 
 def _floating(ctx: Context, tensor: Tensor) -> Tensor:
     """Numbers of a table's input that another layer reads as floats."""
+    if tensor.steps is not None:
+        raise UnsupportedModelError(f"{ctx.where}: its input is a mask; accepted: numbers")
     if ctx.type(tensor).dtype.kind == "f":
         return tensor
     floats = ctx.emit("Cast", [tensor.name], {"to": np.dtype(np.float32)}, "floats")

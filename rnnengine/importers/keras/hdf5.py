@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -17,9 +18,6 @@ from rnnengine.errors import (
     UnsafeFileError,
     UnsupportedModelError,
 )
-
-if TYPE_CHECKING:
-    import pyfive
 
 __all__ = ["MAGIC", "Array", "Group", "read_hdf5"]
 
@@ -59,7 +57,7 @@ class Group:
 
     def find(self, path: str) -> Array | None:
         """Array at a path below the group, None if there is none."""
-        *folders, name = [part for part in path.split("/") if part]
+        *folders, name = path.strip("/").split("/")
         group: Group | None = self
         for folder in folders:
             group = group.groups.get(folder) if group is not None else None
@@ -99,7 +97,7 @@ class _Reader:
         self.objects = 0
         self.left = _SLACK + _RATIO * size
 
-    def group(self, source: pyfive.Group, path: str, depth: int) -> Group:
+    def group(self, source: Any, path: str, depth: int) -> Group:
         """Copy a group and all below it."""
         if depth > _MAX_DEPTH:
             raise ModelFormatError(
@@ -134,7 +132,7 @@ class _Reader:
         if not name or "/" in name or name in (".", ".."):
             raise ModelFormatError(f"{self.where}: {path!r} holds an object named {name!r}")
 
-    def _array(self, dataset: pyfive.Dataset, path: str) -> Array:
+    def _array(self, dataset: Any, path: str) -> Array:
         what = f"{self.where}: dataset {path!r}"
         shape = dataset.shape
         dtype = np.dtype(dataset.dtype)
@@ -154,7 +152,7 @@ class _Reader:
         value = self._data(dataset, what, declared)
         return _native(value, str(_plain(dataset.attrs.get("dtype", ""))))
 
-    def _data(self, dataset: pyfive.Dataset, what: str, declared: int) -> Array:
+    def _data(self, dataset: Any, what: str, declared: int) -> Array:
         layout = dataset.id.layout_class
         if declared == 0:
             return np.zeros(dataset.shape, dataset.dtype)
@@ -177,7 +175,7 @@ class _Reader:
             raise ModelFormatError(f"{what} is truncated")
         return value
 
-    def _chunked(self, dataset: pyfive.Dataset, what: str) -> Array:
+    def _chunked(self, dataset: Any, what: str) -> Array:
         shape, chunk = tuple(dataset.shape), tuple(dataset.chunks)
         if len(chunk) != len(shape) or any(c < 1 for c in chunk):
             raise ModelFormatError(f"{what} has shape {shape} in chunks of {chunk}")
@@ -208,7 +206,7 @@ class _Reader:
         return result
 
 
-def _unpacked(dataset: pyfive.Dataset, raw: bytes, size: int, what: str) -> bytes:
+def _unpacked(dataset: Any, raw: bytes, size: int, what: str) -> bytes:
     """Undo gzip, the checksum and the byte shuffle; never more bytes than the chunk has."""
     stored = size + (4 if dataset.fletcher32 else 0)
     if dataset.compression == "gzip":
@@ -266,7 +264,7 @@ def read_hdf5(content: bytes, where: str) -> Group:
         It uses a part of HDF5 that is not read here; pyfive is not installed.
     """
     try:
-        import pyfive
+        pyfive: Any = importlib.import_module("pyfive")
     except ImportError:
         raise UnsupportedModelError(
             f"{where}: HDF5 files are read with the package 'pyfive'; install it with "

@@ -17,7 +17,16 @@ from rnnengine.importers.keras.hdf5 import Array
 from rnnengine.importers.keras.names import Params, Slots
 from rnnengine.ops.recurrent import Activation
 
-__all__ = ["CELLS", "Cell", "cell_slots", "inner_cell", "read_cell", "read_cells"]
+__all__ = [
+    "CELLS",
+    "COUNT",
+    "Cell",
+    "arranged",
+    "cell_slots",
+    "inner_cell",
+    "read_cell",
+    "read_cells",
+]
 
 CELLS = {
     "SimpleRNN": "RNN",
@@ -31,7 +40,8 @@ CELLS = {
 }
 """Class of a cell, or of a layer of one cell: the canonical layer."""
 
-_COUNT = {"RNN": 1, "LSTM": 4, "GRU": 3}
+COUNT = {"RNN": 1, "LSTM": 4, "GRU": 3}
+"""How many blocks of columns the weights of a cell have."""
 
 
 @dataclass(frozen=True)
@@ -127,26 +137,38 @@ def read_cell(ctx: Context, inputs: int) -> Cell:
     units = ctx.integer("units")
     if ctx.version.major < 2 and "kernel.h" not in ctx.params.own:
         ctx.params = _joined(ctx.params, op)
-    count = _COUNT[op]
+    count = COUNT[op]
     kernel = ctx.weight("kernel", inputs, count * units)
     recurrent = ctx.weight("recurrent_kernel", units, count * units)
     bias = ctx.params.own.get("bias")
-    cudnn = op != "RNN" and bias is not None and bias.shape == (2 * count * units,)
-    if cudnn:
-        kernel, recurrent = _of_cudnn(kernel, count), _transposed(recurrent, count)
+    _check_bias(ctx, op, units, bias)
     reset_after = op == "GRU" and _reset_after(ctx, units, bias)
-    b_w, b_r = _biases(ctx, op, units, reset_after, cudnn)
+    arrays = arranged(op, kernel, recurrent, bias)
+    return Cell(op, units, _activations(ctx, op), *arrays, reset_after)
+
+
+def arranged(
+    op: str, kernel: Array, recurrent: Array, bias: Array | None
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """W, R and the biases of input and state in canonical form, from any layout since Keras 2.
+
+    Parameters
+    ----------
+    op : str
+        ``LSTM``, ``GRU`` or ``RNN``.
+    kernel, recurrent : array [I, G*H] and [H, G*H]
+        A bias of twice their columns in one row says that the blocks are those of cuDNN.
+    bias : array [G*H], [2, G*H], [2*G*H] or None
+    """
+    count, units = COUNT[op], recurrent.shape[0]
+    if bias is not None and op != "RNN" and bias.shape == (2 * count * units,):
+        kernel, recurrent = _of_cudnn(kernel, count), _transposed(recurrent, count)
+        bias = bias.reshape(2, -1)
+        bias = bias[0] + bias[1] if op == "LSTM" else bias
     order = gates.permutation(gates.KERAS, op)
-    return Cell(
-        op,
-        units,
-        _activations(ctx, op),
-        _rows(kernel.T, order),
-        _rows(recurrent.T, order),
-        None if b_w is None else _rows(b_w, order),
-        None if b_r is None else _rows(b_r, order),
-        reset_after,
-    )
+    sides = (None, None) if bias is None else (bias, None) if bias.ndim == 1 else tuple(bias)
+    b_w, b_r = (None if side is None else _rows(side, order) for side in sides)
+    return _rows(kernel.T, order), _rows(recurrent.T, order), b_w, b_r
 
 
 def _activations(ctx: Context, op: str) -> tuple[Activation, ...]:
@@ -210,17 +232,14 @@ def _reset_after(ctx: Context, units: int, bias: Array | None) -> bool:
     return bool(shown if declared is None else declared)
 
 
-def _biases(
-    ctx: Context, op: str, units: int, reset_after: bool, cudnn: bool
-) -> tuple[Array | None, Array | None]:
-    """Bias on the input's side and on the state's."""
-    count = _COUNT[op]
-    if "bias" not in ctx.params.own:
-        return None, None
-    if cudnn:
-        pair = ctx.weight("bias", 2 * count * units).reshape(2, -1)
-        return (pair[0], pair[1]) if op == "GRU" else (pair[0] + pair[1], None)
-    if op == "GRU" and reset_after:
-        pair = ctx.weight("bias", 2, count * units)
-        return pair[0], pair[1]
-    return ctx.weight("bias", count * units), None
+def _check_bias(ctx: Context, op: str, units: int, bias: Array | None) -> None:
+    """Refuse a bias of a shape that no Keras wrote for the cell."""
+    rows = COUNT[op] * units
+    if bias is None:
+        return
+    if op != "RNN" and bias.shape == (2 * rows,):
+        ctx.weight("bias", 2 * rows)
+    elif op == "GRU" and bias.ndim == 2:
+        ctx.weight("bias", 2, rows)
+    else:
+        ctx.weight("bias", rows)

@@ -1,4 +1,4 @@
-"""Embedding and Masking: where masks come from."""
+"""Embedding and Masking, and the functions by which Keras 3 writes masks into its graphs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.importers.keras.builder import Context, Tensor, register
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.builder import Context, Steps, Tensor, register
+from rnnengine.importers.keras.config import OPERATION, Layer, Version
 from rnnengine.importers.keras.names import Slots
 
 __all__: list[str] = []
@@ -36,7 +36,7 @@ def _embedding(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
             raise UnsupportedModelError(
                 f"{ctx.where}: mask_zero with an input {found}; accepted: [batch, time]"
             )
-        mask = ctx.emit("MaskIds", [ids.name], None, "mask")
+        mask = ctx.builder.mask("MaskIds", ctx.path, [ids.name], {})
     return [Tensor(rows, mask)]
 
 
@@ -46,5 +46,72 @@ def _masking(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
     x = ctx.settled(inputs[0])
     ctx.rank(x, 3)
     value = ctx.number("mask_value", 0.0)
-    mask = ctx.emit("MaskValues", [x.name], {"mask_value": value}, "mask")
+    mask = ctx.builder.mask("MaskValues", ctx.path, [x.name], {"mask_value": value})
     return [Tensor(x.name, mask, zero=value != 0.0)]
+
+
+def _boolean(ctx: Context, tensor: Tensor) -> Steps:
+    """Steps that an operand stands for."""
+    if tensor.steps is None:
+        raise UnsupportedModelError(f"{ctx.where}: works on numbers; accepted: masks")
+    return tensor.steps
+
+
+def _answer(steps: Steps) -> list[Tensor]:
+    return [Tensor("", steps=steps)]
+
+
+@register(f"{OPERATION}NotEqual")
+def _not_equal(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The number 0 of a table, or features that are to be compared with a number."""
+    (x,) = inputs
+    if x.steps is not None or len(ctx.numbers) != 1:
+        raise UnsupportedModelError(f"{ctx.where}: accepted: the comparison with a number")
+    if ctx.type(x).dtype.kind == "f":
+        return _answer(Steps(differs=(ctx.settled(x).name, ctx.numbers[0])))
+    if ctx.numbers[0] != 0:
+        raise UnsupportedModelError(
+            f"{ctx.where}: compares with {ctx.numbers[0]}; accepted for integers: 0"
+        )
+    return _answer(Steps(frozenset([ctx.builder.mask("MaskIds", ctx.path, [x.name], {})])))
+
+
+@register(f"{OPERATION}Any")
+def _any(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Any feature of a step."""
+    ctx.only("axis", -1, [-1])
+    steps = _boolean(ctx, inputs[0])
+    if steps.differs is None:
+        return _answer(steps)
+    name, value = steps.differs
+    if ctx.type(name).rank != 3:
+        raise UnsupportedModelError(f"{ctx.where}: of {ctx.type(name)}; accepted: rank 3")
+    mask = ctx.builder.mask("MaskValues", ctx.path, [name], {"mask_value": value})
+    return _answer(Steps(frozenset([mask])))
+
+
+@register(f"{OPERATION}ExpandDims", f"{OPERATION}Squeeze")
+def _same(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """An axis of features for each step, or none."""
+    ctx.only("axis", -1, [-1])
+    return _answer(_boolean(ctx, inputs[0]))
+
+
+@register(f"{OPERATION}ZerosLike", f"{OPERATION}OnesLike")
+def _constant(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    ctx.only("dtype", "bool")
+    return _answer(Steps(None if ctx.layer.kind.endswith("OnesLike") else frozenset()))
+
+
+@register(f"{OPERATION}LogicalOr", f"{OPERATION}Concatenate", inputs=None)
+def _either(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Steps that count for either; side by side, `any` follows."""
+    ctx.only("axis", -1)
+    joined: set[str] = set()
+    everything = False
+    for steps in (_boolean(ctx, t) for t in inputs):
+        if steps.differs is not None:
+            raise UnsupportedModelError(f"{ctx.where}: joins features; accepted: steps")
+        everything |= steps.any_of is None
+        joined |= steps.any_of or set()
+    return _answer(Steps(None if everything else frozenset(joined)))

@@ -21,12 +21,6 @@ _OPS = {
 }
 
 
-def _any(ctx: Context, masks: Sequence[str]) -> str:
-    """Steps that count in any of the masks."""
-    distinct = list(dict.fromkeys(masks))
-    return distinct[0] if len(distinct) == 1 else ctx.emit("Max", distinct, None, "mask")
-
-
 @register(*_OPS, inputs=None)
 def _elementwise(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
     """All inputs, from the left; a step counts where it does in any of them."""
@@ -46,7 +40,7 @@ def _elementwise(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
         count = ctx.constant("count", np.array(len(tensors), np.float32))
         total = ctx.emit("Div", [total, count], None, "average")
     masks = [t.mask for t in tensors if t.mask is not None]
-    return [Tensor(total, _any(ctx, masks) if len(masks) == len(tensors) else None)]
+    return [Tensor(total, ctx.any_mask(masks) if len(masks) == len(tensors) else None)]
 
 
 @register("Concatenate", inputs=None)
@@ -67,4 +61,4 @@ def _concatenate(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
         raise UnsupportedModelError(
             f"{ctx.where}: axis is {axis} on inputs with masks; accepted: the last axis"
         )
-    return [Tensor(y, _any(ctx, masks) if len(masks) == len(tensors) else None)]
+    return [Tensor(y, ctx.any_mask(masks) if len(masks) == len(tensors) else None)]

@@ -69,7 +69,10 @@ def _direction(ctx: Context, inputs: int) -> _Direction:
 
 
 def _inputs(ctx: Context, inputs: Sequence[Tensor], count: int) -> _Inputs:
-    """Input, mask and initial states, which come as further inputs or as `initial_state`."""
+    """Input, mask and initial states, which come as further inputs or as `initial_state`.
+
+    Keras 3 hands the mask of the input on only to layers that are called with nothing else.
+    """
     first = inputs[0]
     ctx.rank(first, 3)
     given = [ctx.settled(t).name for t in (*inputs[1:], *ctx.states)]
@@ -79,9 +82,14 @@ def _inputs(ctx: Context, inputs: Sequence[Tensor], count: int) -> _Inputs:
         )
     states = [ctx.emit("Unsqueeze", [s], {"axes": (0,)}, "initial") for s in given]
     mask = first.mask
+    if ctx.given_mask is not None:
+        mask = ctx.mask_of(ctx.given_mask)
+    elif given and ctx.version.major >= 3:
+        mask = None
+    x = first.name if mask == first.mask else ctx.settled(first).name
+    x = ctx.emit("Transpose", [x], {"perm": (1, 0, 2)}, "steps")
     if mask is not None:
         mask = ctx.emit("Transpose", [mask], {"perm": (1, 0)}, "mask")
-    x = ctx.emit("Transpose", [first.name], {"perm": (1, 0, 2)}, "steps")
     return _Inputs(x, mask, tuple(states))
 
 
