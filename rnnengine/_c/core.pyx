@@ -171,10 +171,6 @@ cdef int check(rnne_status status, int64_t fault, tuple opcodes) except -1:
         text = f"{text} (instruction {fault}, {rnne_opcode_name(opcodes[fault]).decode()})"
     if status == RNNE_E_MEMORY:
         raise MemoryError(text)
-    if status == RNNE_E_LENGTHS:
-        raise ValueError(f"lengths: {text}")
-    if status == RNNE_E_INDEX:
-        raise ValueError(text)
     if status == RNNE_E_SIZE:
         raise OverflowError(text)
     if status == RNNE_E_BOUNDS or status == RNNE_E_SHAPE:
@@ -207,6 +203,10 @@ cdef class Context:
                 status = rnne_context_run(self.ptr, inputs, outputs, &fault)
         else:
             status = rnne_context_run(self.ptr, inputs, outputs, &fault)
+        if status == RNNE_E_INDEX or status == RNNE_E_LENGTHS:
+            what = "index" if status == RNNE_E_INDEX else "lengths"
+            found = rnne_context_detail(self.ptr)
+            raise ValueError(f"{what}: {rnne_status_text(status).decode()}: {found}")
         if status != RNNE_OK:
             check(status, fault, self.program.opcodes)
         return 0

@@ -22,6 +22,7 @@ class Opcode(IntEnum):
     SOFTMAX = 6
     GATHER = 7
     MASK = 8
+    CONVERT = 9
 
 
 class Cell(IntEnum):

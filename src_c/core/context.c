@@ -29,6 +29,7 @@ rnne_status rnne_context_create(const rnne_program *p, rnne_context **out)
         return RNNE_E_MEMORY;
     }
     ctx->program = p;
+    ctx->detail = ctx->found;
     ctx->values = calloc((size_t)p->n_exprs + 1, sizeof *ctx->values);
     ctx->views = calloc((size_t)p->n_operands + 1, sizeof *ctx->views);
     ctx->base = calloc((size_t)p->n_buffers + 1, sizeof *ctx->base);
@@ -65,6 +66,11 @@ int64_t rnne_context_value(const rnne_context *ctx, int64_t expr)
 int64_t rnne_context_cost(const rnne_context *ctx)
 {
     return ctx->cost;
+}
+
+int64_t rnne_context_detail(const rnne_context *ctx)
+{
+    return *ctx->detail;
 }
 
 int64_t rnne_context_bytes(const rnne_context *ctx)

@@ -1,4 +1,5 @@
-/* Instructions that select: rows of a table by index, and the steps of a sequence that count. */
+/* Instructions on integers: rows of a table by index, the steps of a sequence that count, and integers
+ * as numbers. */
 #include <string.h>
 
 #include "core/checked.h"
@@ -34,6 +35,7 @@ static rnne_status gather_run(const rnne_context *ctx, const rnne_instr *in, voi
         int64_t row = at[i];
         row += row < 0 ? table->dim[0] : 0;
         if (row < 0 || row >= table->dim[0]) {
+            *ctx->detail = at[i];
             return RNNE_E_INDEX;
         }
         memcpy(to + i * y->stride[0], rows + row * table->stride[0],
@@ -98,5 +100,38 @@ static rnne_status mask_run(const rnne_context *ctx, const rnne_instr *in, void 
     return RNNE_OK;
 }
 
+/* ---- y = x as float32, rounded to nearest: operands x int32, y float32 --------------------------- */
+
+static rnne_status convert_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
+                                int64_t *cost)
+{
+    const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 1);
+    *scratch = 0;
+    if (!rnne_same_shape(x, y) || rnne_dtype_of(ctx, x) != RNNE_I32 ||
+        rnne_dtype_of(ctx, y) != RNNE_F32) {
+        return RNNE_E_SHAPE;
+    }
+    const int64_t n = rnne_view_count(x);
+    *cost = n < INT32_MAX ? n / 4 + 5 : INT32_MAX;
+    return RNNE_OK;
+}
+
+static rnne_status convert_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
+    const int32_t *x = (const int32_t *)ctx->base[views[0]->buffer] + views[0]->offset;
+    float *y = rnne_f32(ctx, views[1]);
+    rnne_loop loop;
+    (void)scratch;
+    for (int more = rnne_loop_start(&loop, views, 2, 0); more; more = rnne_loop_next(&loop)) {
+        for (int64_t i = 0; i < loop.inner; i++) {
+            y[loop.offset[1] + i * loop.inner_stride[1]] =
+                (float)x[loop.offset[0] + i * loop.inner_stride[0]];
+        }
+    }
+    return RNNE_OK;
+}
+
 const rnne_op rnne_op_gather = {"gather", 3, 0, 0, 1u << 2, gather_bind, gather_run, 0, NULL};
 const rnne_op rnne_op_mask = {"mask", 2, 0, 1, 1u << 1, mask_bind, mask_run, 0, NULL};
+const rnne_op rnne_op_convert = {"convert", 2, 0, 0, 1u << 1, convert_bind, convert_run, 0, NULL};

@@ -9,7 +9,7 @@
 static const rnne_op *const ops[] = {
     &rnne_op_recurrent, &rnne_op_linear, &rnne_op_pack, &rnne_op_unary,
     &rnne_op_binary,    &rnne_op_copy,   &rnne_op_softmax, &rnne_op_gather,
-    &rnne_op_mask,
+    &rnne_op_mask,      &rnne_op_convert,
 };
 
 const rnne_op *rnne_op_find(int64_t opcode)

@@ -80,6 +80,8 @@ struct rnne_context {
     int64_t *flush_at; /* byte offset of the cleaned copy of input i */
     char *arena, *arena_raw;
     int64_t arena_bytes, arena_capacity, scratch_at, cost;
+    int64_t found[1]; /* the number that a failed run tripped over */
+    int64_t *detail;  /* found, writable for the operations */
 };
 
 /** One operation. All functions see operands through rnne_view_of; absent operands are NULL. */
@@ -101,7 +103,7 @@ typedef struct rnne_op {
 const rnne_op *rnne_op_find(int64_t opcode);
 
 extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_unary, rnne_op_binary,
-    rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask;
+    rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask, rnne_op_convert;
 
 /** View number i of an instruction, NULL when absent. */
 static inline const rnne_view *rnne_view_of(const rnne_context *ctx, const rnne_instr *in, int i)

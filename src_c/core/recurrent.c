@@ -233,7 +233,7 @@ static void run_direction(const rnne_pass *p)
 
 /* Order rows by falling length (counting sort); RNNE_E_LENGTHS where one is out of range. */
 static rnne_status sort_rows(const rnne_layer *l, const int32_t *lengths, int64_t stride,
-                             char *scratch)
+                             char *scratch, int64_t *detail)
 {
     int64_t *order = (int64_t *)(scratch + l->order_at);
     int64_t *length = (int64_t *)(scratch + l->length_at);
@@ -242,6 +242,7 @@ static rnne_status sort_rows(const rnne_layer *l, const int32_t *lengths, int64_
     for (int64_t b = 0; b < l->batch; b++) {
         int64_t n = lengths[b * stride];
         if (n < 0 || n > l->steps) {
+            *detail = n;
             return RNNE_E_LENGTHS;
         }
         count[l->steps - n + 1]++;
@@ -335,7 +336,8 @@ static rnne_status run(const rnne_context *ctx, const rnne_instr *in, void *scra
     rnne_pass pass = {.ctx = ctx, .in = in};
     if (lengths) {
         const int32_t *data = (const int32_t *)ctx->base[lengths->buffer] + lengths->offset;
-        rnne_status s = sort_rows(&r->layer, data, lengths->stride[0], scratch);
+        rnne_status s = sort_rows(&r->layer, data, lengths->stride[0], scratch,
+                                  ctx->detail);
         if (s != RNNE_OK) {
             return s;
         }

@@ -102,6 +102,8 @@ rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols, int
 int64_t rnne_context_value(const rnne_context *context, int64_t expr);
 /** Estimated work of one run in nanoseconds at the bound sizes. */
 int64_t rnne_context_cost(const rnne_context *context);
+/** The index or length that the last failed run refused. */
+int64_t rnne_context_detail(const rnne_context *context);
 /** Bytes of arena the context holds. */
 int64_t rnne_context_bytes(const rnne_context *context);
 

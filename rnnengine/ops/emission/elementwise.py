@@ -107,10 +107,14 @@ def _emit_clip(out: Emitter, node: Node) -> None:
 
 def _emit_cast(out: Emitter, node: Node) -> None:
     source, result = _names(node)
-    if out.types[source].dtype != out.types[result].dtype:
+    before, after = out.types[source].dtype, out.types[result].dtype
+    if before == np.int32 and after == np.float32:
+        out.emit(node, Opcode.CONVERT, [out.read(source), out.write(result)])
+        return
+    if before != after:
         raise UnsupportedModelError(
-            f"{node.name}: Cast from {out.types[source].dtype} to {out.types[result].dtype} at run "
-            "time; only casts of constants and shapes are folded"
+            f"{node.name}: Cast from {before} to {after} at run time; accepted: int32 to float32, "
+            "and any cast of constants and shapes"
         )
     out.alias(result, out.read(source))
 
