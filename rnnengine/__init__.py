@@ -1,5 +1,6 @@
 """rnnengine: CPU inference for recurrent networks, whole sequences and streams."""
 
+from rnnengine._version import VERSION
 from rnnengine.errors import (
     CPUError,
     ModelFormatError,
@@ -10,24 +11,87 @@ from rnnengine.errors import (
     UnsafeFileError,
     UnsupportedModelError,
 )
+from rnnengine.exporting import export_onnx
+from rnnengine.inspecting import Inspection, inspect
+from rnnengine.layers import (
+    ELU,
+    GELU,
+    GRU,
+    LSTM,
+    RNN,
+    SELU,
+    Add,
+    Concatenate,
+    Dense,
+    Dropout,
+    Embedding,
+    Hardsigmoid,
+    Identity,
+    Input,
+    LeakyReLU,
+    Linear,
+    LogSoftmax,
+    Mish,
+    Multiply,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from rnnengine.loading import cpu_info, load
 from rnnengine.model import Model, TensorInfo
+from rnnengine.saving import save
 from rnnengine.stream import Stream
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SELU",
+    "Add",
     "CPUError",
+    "Concatenate",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Hardsigmoid",
+    "Identity",
+    "Input",
+    "Inspection",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "Mish",
     "Model",
     "ModelFormatError",
+    "Multiply",
     "RNNEngineError",
+    "ReLU",
+    "Sequential",
     "ShapeError",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
     "Stream",
     "StreamBusyError",
     "StreamStateLost",
+    "Tanh",
     "TensorInfo",
     "UnsafeFileError",
     "UnsupportedModelError",
     "cpu_info",
+    "export_onnx",
+    "inspect",
     "load",
+    "save",
 ]

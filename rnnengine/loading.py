@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from rnnengine._c import cpu
+from rnnengine.errors import ModelFormatError, RNNEngineError
+from rnnengine.graph import UndecidedError
 from rnnengine.importers import load_graph
+from rnnengine.layers import Architecture
 from rnnengine.model import Model
 
 __all__ = ["cpu_info", "load"]
+
+_CONTRADICTIONS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+    TypeError, UndecidedError, ValueError,
+)  # fmt: skip
+"""What the compiler meets in a graph whose attributes are not what its operators take."""
 
 
 def load(
@@ -18,18 +27,33 @@ def load(
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    architecture: Architecture | None = None,
+    layer: str | None = None,
+    prefix: str = "",
+    verify: bool = False,
 ) -> Model:
     """Load a model file; its format is told by its content.
 
     Parameters
     ----------
     source : path, bytes or binary file
-        An ONNX model.
+        A ``.rnne`` file, an ONNX model, or a file of weights: safetensors, npz.
     constants : mapping of str to array, optional
         Inputs to fix at load, by name.
     external_data : path, optional
         Directory that the file's external tensors may be read from; without it such a file is
         refused.
+    architecture : Layer, Tensor or mapping of str to Tensor, optional
+        The network that the weights of a file without a graph belong to, for example
+        ``rn.Sequential(rn.LSTM(40, 64, batch_first=True), rn.Linear(64, 2))``. Weights are matched
+        by name, else by order and shape; what is ambiguous is refused with the candidates.
+    layer : str, optional
+        Path of the one recurrent layer of such a file that is wanted, for example
+        ``"encoder.lstm"``. Its outputs are ``output``, ``h_n`` and, for the LSTM, ``c_n``.
+    prefix : str, optional
+        Part of such a file that ``architecture`` or ``layer`` is about.
+    verify : bool
+        Hold the data of a ``.rnne`` file against the hash in it; structure is always checked.
 
     Returns
     -------
@@ -46,7 +70,24 @@ def load(
     CPUError
         ``RNNENGINE_ISA`` names an instruction set that is not available.
     """
-    return Model(load_graph(source, constants=constants, external_data=external_data))
+    graph = load_graph(
+        source,
+        constants=constants,
+        external_data=external_data,
+        architecture=architecture,
+        layer=layer,
+        prefix=prefix,
+        verify=verify,
+    )
+    try:
+        return Model(graph)
+    except RNNEngineError:
+        raise
+    except _CONTRADICTIONS as error:
+        raise ModelFormatError(
+            f"{graph.source or graph.name}: the graph contradicts itself ({type(error).__name__}: "
+            f"{str(error)[:200]})"
+        ) from error
 
 
 def cpu_info() -> dict[str, Any]:

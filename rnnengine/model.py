@@ -71,6 +71,10 @@ class Model(Runner):
         """The network with everything folded that is known at load."""
         return self._source.graph
 
+    def portable_graph(self) -> Graph:
+        """Return the graph that a file of this model needs to hold."""
+        return self._source.portable(self._form)
+
     def stream(self, batch: int | None = None, *, state: Mapping[str, str] | None = None) -> Stream:
         """Open a stream: it owns the recurrent state and advances by any number of steps.
 

@@ -31,11 +31,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"graph", "compiler", "_c", "stream", "pool"},
     "stream": {"compiler", "_c", "model", "pool"},
     "pool": {"compiler", "_c", "model", "stream"},
-    "loading": {"importers", "model", "_c"},
+    "loading": {"importers", "layers", "model", "graph", "_c"},
+    "saving": {"_version", "importers", "model"},
+    "inspecting": {"graph", "ops", "importers"},
+    "exporting": {"graph", "ops", "importers", "model", "saving"},
+    "_version": set(),
     "quantize": {"graph", "program", "ops", "passes"},
 }
 # These stand at the top and may import everything.
-UNRESTRICTED = {"__init__", "validate", "bench", "cli"}
+UNRESTRICTED = {"__init__", "__main__", "validate", "bench", "cli"}
 # Libraries of file formats and other frameworks: never imported by importing a module.
 FRAMEWORKS = {
     "h5py", "jax", "keras", "onnx", "onnxruntime", "pyfive", "safetensors", "sklearn",

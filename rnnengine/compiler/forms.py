@@ -130,6 +130,15 @@ class Source:
         """Compile with an input of sequence lengths, where the graph has none."""
         return self._compile(with_lengths(self.graph, find_timeline(self.graph)), None)
 
+    def portable(self, form: Form) -> Graph:
+        """Return the folded graph if it gives the same form again, else the graph as imported.
+
+        Folding writes sizes down; where a size is a time axis that the form has freed, only the
+        graph as imported can be freed again.
+        """
+        again = Source(self.graph, self.isa)._build(None)
+        return self.graph if _ports(again) == _ports(form) else self.imported
+
     def _compile(self, graph: Graph, timeline: Timeline | None) -> Compiled:
         axes = timeline.axes if timeline is not None else {}
         return compile_graph(fuse_linear(graph), self.isa, time_axes=axes, declared=self._declared)
@@ -192,6 +201,12 @@ class Source:
         if line is None or line.obstacle is not None:
             raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
         return graph, line
+
+
+def _ports(form: Form) -> tuple[object, ...]:
+    """What a caller sees of a form."""
+    states = [(s.name, s.input, s.output, s.start, s.implicit) for s in form.graph.states]
+    return form.graph.inputs, form.graph.outputs, states, form.refusal
 
 
 def _free(value: Value, axis: int) -> Value:

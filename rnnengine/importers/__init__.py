@@ -8,8 +8,14 @@ from typing import Any, BinaryIO, TypeAlias
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph
+from rnnengine.importers.architecture import build_graph
+from rnnengine.importers.checkpoint import Checkpoint
+from rnnengine.importers.native import NativeFile, is_native, read_native
+from rnnengine.importers.safetensors import is_safetensors, parse
+from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
+from rnnengine.layers import Architecture
 
-__all__ = ["Source", "load_graph", "read_source"]
+__all__ = ["Source", "load_graph", "read_checkpoint", "read_native_file", "read_source"]
 
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
@@ -60,23 +66,67 @@ def read_source(source: Source) -> tuple[bytes, str]:
     )
 
 
+def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
+    """Read a file of weights without a graph; None where the content is no such file.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError, UnsafeFileError
+        As the reader of the format does.
+    """
+    if is_safetensors(content):
+        return read_safetensors(content, name)
+    if content.startswith(b"PK\x03\x04"):
+        from rnnengine.importers import npz
+
+        if npz.is_npz(content):
+            return npz.read_checkpoint(content, name)
+    return None
+
+
+def read_native_file(content: bytes, name: str, *, verify: bool = False) -> NativeFile | None:
+    """Read a ``.rnne`` file; None where the content is no such file.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError
+        The file is damaged, or of a newer format.
+    """
+    header = parse(content, name) if is_safetensors(content) else None
+    if header is None or not is_native(header):
+        return None
+    return read_native(content, name, header, verify_data=verify)
+
+
 def load_graph(
     source: Source,
     *,
     constants: Mapping[str, Any] | None = None,
     external_data: str | os.PathLike[str] | None = None,
+    architecture: Architecture | None = None,
+    layer: str | None = None,
+    prefix: str = "",
+    verify: bool = False,
 ) -> Graph:
     """Read a model file into a graph.
 
     Parameters
     ----------
     source : bytes-like, path, or binary file object
-        An ONNX model.
+        A ``.rnne`` file, an ONNX model, or a file of weights.
     constants : mapping of str to array_like, optional
         Values that graph inputs are fixed to.
     external_data : path, optional
         Directory whose plain files the model's tensors may refer to. Without it such a model is
         refused, because a model file must not make the reader open others.
+    architecture : Layer, Tensor or mapping of str to Tensor, optional
+        The network that the weights of a file without a graph belong to.
+    layer : str, optional
+        Path of the one recurrent layer of a file of weights that is wanted.
+    prefix : str, optional
+        Part of a file of weights that ``architecture`` or ``layer`` is about.
+    verify : bool
+        Hold the data of a ``.rnne`` file against the hash in it.
 
     Returns
     -------
@@ -94,12 +144,32 @@ def load_graph(
     """
     content, name = read_source(source)
     if not content:
-        raise ModelFormatError(f"{name}: the file is empty; expected an ONNX model")
+        raise ModelFormatError(f"{name}: the file is empty; expected a model")
+    described = architecture is not None or layer is not None or bool(prefix)
+    native = read_native_file(content, name, verify=verify)
+    if native is not None:
+        if described or constants or external_data is not None:
+            raise UnsupportedModelError(
+                f"{name}: a .rnne file is complete; architecture, layer, prefix, constants and "
+                "external_data are for the file it was made from"
+            )
+        return native.graph
+    checkpoint = read_checkpoint(content, name)
+    if checkpoint is not None:
+        if constants or external_data is not None:
+            raise UnsupportedModelError(
+                f"{name}: constants and external_data are for ONNX models; this is a file of "
+                "weights"
+            )
+        return build_graph(checkpoint, architecture, prefix=prefix, layer=layer)
+    if described:
+        raise UnsupportedModelError(
+            f"{name}: architecture, layer and prefix are for files of weights without a graph; "
+            "accepted: safetensors, npz"
+        )
     for offset, magic, what in _FOREIGN:
         if content[offset : offset + len(magic)] == magic:
             raise UnsupportedModelError(f"{name}: not an ONNX model but {what}; accepted: ONNX")
-    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content):
-        raise UnsupportedModelError(f"{name}: not an ONNX model but a safetensors file")
     from rnnengine.importers.onnx import import_onnx
 
     return import_onnx(content, name, constants=constants, external_data=external_data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping
 
@@ -20,6 +21,8 @@ _LAYOUT = frozenset(
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Concat", "Identity", "Gather"]
 )
 _RECURRENT = ("LSTM", "GRU", "RNN")
+_LARGEST_STATE = 1 << 22
+"""Elements of the largest input that is taken for a state."""
 _PLACE = re.compile(r"(?P<name>.+?)\[(?P<index>\d+)(?::(?P<stop>\d+))?\]$")
 
 
@@ -73,13 +76,10 @@ def find_pairs(graph: Graph) -> tuple[State, ...]:
     sizes = _trial_sizes(graph)
     concrete = _with_sizes(graph, sizes)
     types = infer_types(concrete)
-    finals = _final_places(concrete, types)
-    states = []
-    for value in concrete.inputs:
-        homes = _initial_homes(concrete, types, value.name)
-        if homes is not None:
-            states.append(_pair(types, value.name, homes, finals))
-    return tuple(states)
+    found = {v.name: _initial_homes(concrete, types, v.name) for v in concrete.inputs}
+    homes = {name: places for name, places in found.items() if places is not None}
+    finals = _final_places(concrete, types) if homes else {}
+    return tuple(_pair(types, name, places, finals) for name, places in homes.items())
 
 
 def _trial_sizes(graph: Graph) -> dict[str, Size]:
@@ -148,7 +148,9 @@ def _initial_homes(
     graph: Graph, types: Mapping[str, TensorType], name: str
 ) -> dict[int, tuple[str, str, int]] | None:
     """For each element of an input, the state element it initialises; None where it does not."""
-    count = int(np.prod(_shape(types, name)))
+    count = math.prod(_shape(types, name))
+    if count > _LARGEST_STATE:
+        return None
     sent = _send(graph, {name: np.arange(count).reshape(_shape(types, name))})
     homes: dict[int, tuple[str, str, int]] = {}
     for node, letter, operand, _ in _carried(graph):

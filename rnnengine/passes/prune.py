@@ -49,7 +49,9 @@ def _trimmed(names: tuple[str | None, ...]) -> tuple[str | None, ...]:
 
 def _without_zero_states(graph: Graph) -> Graph:
     """Omit initial states that are zero: that is what an omitted state means."""
-    zeros = {name for name, value in graph.constants.items() if not np.any(value)}
+    starts = {n for node in graph.nodes if node.op in RUN for n in node.inputs[6:8]}
+    starts |= {node.inputs[0] for node in graph.nodes if node.op == "Expand"}
+    zeros = {n for n, v in graph.constants.items() if n in starts and not np.any(v)}
     for node in graph.nodes:
         if node.op == "Expand" and node.inputs[0] in zeros:
             zeros.update(name for name in node.outputs if name is not None)

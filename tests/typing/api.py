@@ -25,6 +25,24 @@ def load(path: Path) -> rn.Model:
         raise SystemExit(str(refusal)) from None
 
 
+def load_weights(path: Path) -> rn.Model:
+    """Files of weights, with their network in layers, in calls, or as one layer."""
+    rn.load(path, layer="encoder.lstm", prefix="model")
+    chain = rn.Sequential(
+        rn.LSTM(40, 64, num_layers=2, batch_first=True, name="encoder"),
+        rn.Dropout(0.1),
+        rn.Dense(2, activation="softmax"),
+    )
+    rn.load(path, architecture=chain)
+    x = rn.Input(("batch", "time", 40))
+    y = rn.GRU(40, 40, batch_first=True)(x)
+    model = rn.load(path, architecture={"y": rn.Add()(x, y), "h": y.h_n})
+    rn.save(model, path.with_suffix(".rnne"), overwrite=True, origin={"file": path.name})
+    found: rn.Inspection = rn.inspect(path)
+    print(found, found.layers[0].words, found.as_dict())
+    return rn.load(path.with_suffix(".rnne"), verify=True)
+
+
 def describe(model: rn.Model) -> list[str]:
     """Names, types and shapes; open dimensions are strings."""
     lines = []

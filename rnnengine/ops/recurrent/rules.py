@@ -62,9 +62,9 @@ def _check(
     if found.dtype != wanted or found.rank != len(shape):
         raise ShapeError(f"{what} is {found}; expected {TensorType(wanted, shape)}")
     for axis, (got, expected) in enumerate(zip(found.shape, shape, strict=True)):
-        unify(
-            got, expected, f"{what} is {found}, expected {TensorType(wanted, shape)}: axis {axis}"
-        )
+        if got != expected:
+            text = f"{what} is {found}, expected {TensorType(wanted, shape)}: axis {axis}"
+            unify(got, expected, text)
 
 
 def stream(

@@ -1,0 +1,231 @@
+"""Nodes of layers: how each layer of an architecture becomes canonical operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rnnengine.errors import UnsupportedModelError
+from rnnengine.graph import Node, Size, TensorType, Value, fresh
+from rnnengine.importers import gates
+from rnnengine.importers.weights import Group, suffixes
+from rnnengine.layers import GRU, LSTM, Embedding, Linear, Recurrent, describe, operator
+from rnnengine.ops import Inference
+from rnnengine.ops.recurrent import RecurrentAttrs
+
+__all__ = ["Nodes"]
+
+Array = np.ndarray[Any, Any]
+
+_SMALL = 1 << 12
+"""Elements of the largest value worked out while importing: shapes, no weights."""
+
+
+class Nodes:
+    """Nodes and constants of a graph under construction.
+
+    Parameters
+    ----------
+    inputs : sequence of Value
+    reserved : iterable of str
+        Names of the graph's outputs, which intermediate values must not take.
+    """
+
+    def __init__(self, inputs: Sequence[Value], reserved: Sequence[str]) -> None:
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Array] = {}
+        self.inference = Inference(inputs, {}, largest=_SMALL)
+        self._values = {*(v.name for v in inputs), *reserved}
+        self._names: set[str] = set()
+
+    def constant(self, name: str, value: Array) -> str:
+        """Add a float32 constant."""
+        name = fresh(name, self._values)
+        with np.errstate(over="ignore"):
+            self.constants[name] = np.ascontiguousarray(value, np.float32)
+        self.inference.add_constant(name, self.constants[name])
+        return name
+
+    def add(
+        self,
+        op: str,
+        name: str,
+        inputs: Sequence[str | None],
+        attrs: Mapping[str, Any] | None = None,
+        outputs: int = 1,
+    ) -> list[str]:
+        """Append a node with new outputs and return their names."""
+        name = fresh(name, self._names)
+        made = [fresh(f"{name}.out{i}" if i else name, self._values) for i in range(outputs)]
+        node = Node(op, name, tuple(inputs), tuple(made), dict(attrs or {}))
+        self.inference.add(node)
+        self.nodes.append(node)
+        return made
+
+    def alias(self, source: str, name: str) -> None:
+        """Give a value the name of a graph output."""
+        node = Node("Identity", fresh(name, self._names), (source,), (name,))
+        self.inference.add(node)
+        self.nodes.append(node)
+
+    def type(self, name: str) -> TensorType:
+        """Type of a value."""
+        return self.inference.types[name]
+
+    def _one(
+        self, op: str, name: str, inputs: Sequence[str | None], attrs: Mapping[str, Any]
+    ) -> str:
+        return self.add(op, name, inputs, attrs)[0]
+
+    def transpose(self, name: str, value: str, perm: tuple[int, ...]) -> str:
+        """Permute axes."""
+        return self._one("Transpose", f"{name}.transpose", [value], {"perm": perm})
+
+    def part(self, name: str, value: str, axis: int, start: Size, size: Size, step: int = 1) -> str:
+        """Take some elements of one axis."""
+        attrs = {"axes": (axis,), "starts": (start,), "sizes": (size,), "steps": (step,)}
+        return self._one("Slice", f"{name}.slice", [value], attrs)
+
+    def joined(self, name: str, values: Sequence[str], axis: int) -> str:
+        """Put values side by side; one value stays as it is."""
+        if len(values) == 1:
+            return values[0]
+        return self._one("Concat", f"{name}.concat", values, {"axis": axis})
+
+    def linear(self, layer: Linear, path: str, x: str, group: Group) -> str:
+        """Y = activation(x W + b), torch.nn.Linear with Keras' activation."""
+        weight = self.constant(f"{path}.weight", group.tensors["weight"].T)
+        op, attrs = operator(layer.activation, describe(layer))
+        y = self._one("MatMul", f"{path}.matmul" if layer.bias else path, [x, weight], {})
+        if layer.bias:
+            bias = self.constant(f"{path}.bias", group.tensors["bias"])
+            y = self._one("Add", path, [y, bias], {})
+        return y if op == "Identity" else self._one(op, f"{path}.activation", [y], attrs)
+
+    def embedding(self, layer: Embedding, path: str, ids: str, group: Group) -> str:
+        """Rows of the table at the ids."""
+        if self.type(ids).dtype.kind != "i":
+            raise UnsupportedModelError(
+                f"{describe(layer)}: its input is {self.type(ids)}; expected int32 ids"
+            )
+        table = self.constant(f"{path}.weight", group.tensors["weight"])
+        return self._one("Gather", path, [table, ids], {"axis": 0})
+
+    def recurrent(
+        self, layer: Recurrent, path: str, inputs: Sequence[str], group: Group
+    ) -> dict[str, str]:
+        """A stack of recurrent layers; inputs are x and initial states as torch takes them.
+
+        Returns
+        -------
+        dict of str to str
+            Values of ``output``, ``h_n`` and, for the LSTM, ``c_n``.
+        """
+        x, *initial = inputs
+        self._check_input(layer, x, initial)
+        if layer.batch_first:
+            x = self.transpose(path, x, (1, 0, 2))
+        finals: list[list[str]] = []
+        y = x
+        for k, ends in enumerate(suffixes(layer, group)):
+            name = path if layer.num_layers == 1 else f"{path}.l{k}"
+            count = layer.directions
+            states: list[str | None] = [self.part(name, s, 0, k * count, count) for s in initial]
+            operands = [y, *self._weights(layer, name, ends, group), None, *states]
+            results = 3 if isinstance(layer, LSTM) else 2
+            if isinstance(layer, LSTM) and layer.proj_size:
+                hr = np.stack([group.tensors[f"weight_hr{end}"] for end in ends])
+                padded = [*operands, None, None, None][:9]
+                operands = [*padded, self.constant(f"{name}.proj", hr)]
+            op = type(layer).__name__
+            y, *final = self.add(op, name, operands, _attributes(layer), results)
+            finals.append(final)
+            y = self._merged(layer, name, y, 1)
+        result = {
+            word: self.joined(f"{path}.{word}", [f[i] for f in finals], 0)
+            for i, word in enumerate(layer.results[1:])
+        }
+        return {"output": self._output(layer, path, y, finals[-1][0]), **result}
+
+    def _check_input(self, layer: Recurrent, x: str, initial: Sequence[str]) -> None:
+        found = self.type(x)
+        if found.rank != 3:
+            order = "batch, time" if layer.batch_first else "time, batch"
+            raise UnsupportedModelError(
+                f"{describe(layer)}: its input is {found}; expected [{order}, features]"
+            )
+        if initial and len(initial) + 1 != layer.inputs[1]:
+            raise UnsupportedModelError(
+                f"{describe(layer)}: got {len(initial)} initial states; expected "
+                f"{layer.inputs[1] - 1} or none"
+            )
+
+    def _weights(
+        self, layer: Recurrent, name: str, ends: Sequence[str], group: Group
+    ) -> list[str | None]:
+        """W, R, b_w, b_r [D, G*H, ...] in canonical gate order."""
+        kind = type(layer).__name__
+        stored = gates.TORCH if layer.gate_order is None else {kind: layer.gate_order}
+        order = gates.permutation(stored, kind)
+        size = layer.hidden
+
+        def stacked(leaf: str, ours: str) -> str:
+            blocks = [
+                np.concatenate(
+                    [group.tensors[leaf + end][g * size : (g + 1) * size] for g in order]
+                )
+                for end in ends
+            ]
+            return self.constant(f"{name}.{ours}", np.stack(blocks))
+
+        made: list[str | None] = [stacked("weight_ih", "W"), stacked("weight_hh", "R")]
+        if not layer.bias:
+            return [*made, None, None]
+        return [*made, stacked("bias_ih", "b_w"), stacked("bias_hh", "b_r")]
+
+    def _merged(self, layer: Recurrent, name: str, y: str, axis: int) -> str:
+        """Join the directions, an axis of y, in its last axis or by arithmetic."""
+        shape = self.type(y).shape
+        if not layer.bidirectional:
+            return self._one("Squeeze", f"{name}.squeeze", [y], {"axes": (axis,)})
+        kept = (*shape[:axis], *shape[axis + 1 :])
+        if layer.merge_mode == "concat":
+            order = [i for i in range(len(shape)) if i != axis]
+            y = self.transpose(name, y, (*order[:-1], axis, order[-1]))
+            target = (*kept[:-1], kept[-1] * 2)
+            return self._one("Reshape", f"{name}.merge", [y], {"shape": target})
+        both = [
+            self._one(
+                "Squeeze", f"{name}.squeeze", [self.part(name, y, axis, d, 1)], {"axes": (axis,)}
+            )
+            for d in range(2)
+        ]
+        op = "Mul" if layer.merge_mode == "mul" else "Add"
+        y = self._one(op, f"{name}.merge", both, {})
+        if layer.merge_mode == "ave":
+            half = self.constant(f"{name}.half", np.array(0.5, np.float32))
+            y = self._one("Mul", f"{name}.mean", [y, half], {})
+        return y
+
+    def _output(self, layer: Recurrent, path: str, y: str, h_n: str) -> str:
+        """What the layer passes on: y [T, B, F] in the caller's layout, or the last step."""
+        if not layer.return_sequences:
+            return self._merged(layer, f"{path}.last", h_n, 0)
+        if layer.go_backwards:
+            steps = self.type(y).shape[0]
+            y = self.part(f"{path}.backwards", y, 0, steps - 1, steps, -1)
+        return self.transpose(f"{path}.out", y, (1, 0, 2)) if layer.batch_first else y
+
+
+def _attributes(layer: Recurrent) -> dict[str, Any]:
+    direction = "reverse" if layer.go_backwards else "forward"
+    if layer.bidirectional:
+        direction = "bidirectional"
+    return RecurrentAttrs(
+        hidden_size=layer.hidden,
+        direction=direction,
+        activations=(layer.cell_activations(),) * layer.directions,
+        reset_after=isinstance(layer, GRU) and layer.reset_after,
+    ).mapping()

@@ -1,0 +1,173 @@
+"""The command line, and inspect."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rnnengine as rn
+from rnnengine.cli import DONE, REFUSED, WRONG_USE, main, read_architecture
+
+Array = np.ndarray[Any, Any]
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    shapes = {
+        "net.enc.weight_ih_l0": (12, 3), "net.enc.weight_hh_l0": (12, 4),
+        "net.enc.bias_ih_l0": (12,), "net.enc.bias_hh_l0": (12,),
+        "net.out.weight": (2, 4), "net.out.bias": (2,),
+    }  # fmt: skip
+    path = tmp_path / "weights.bin"
+    with path.open("wb") as file:
+        np.savez(file, **{k: rng.standard_normal(s).astype("f4") for k, s in shapes.items()})
+    return path
+
+
+SPEC = [
+    {"type": "GRU", "input_size": 3, "hidden_size": 4, "batch_first": True, "name": "enc"},
+    {"type": "Dense", "units": 2, "activation": "softmax", "name": "out"},
+]
+
+
+def test_convert_writes_what_load_would_give(weights: Path, tmp_path: Path, capsys: Any) -> None:
+    spec = tmp_path / "net.json"
+    spec.write_text(json.dumps(SPEC))
+    code = tmp_path / "net.py"
+    code.write_text(
+        "import rnnengine as rn\n"
+        "architecture = rn.Sequential(rn.GRU(3, 4, batch_first=True), rn.Linear(4, 2), "
+        "rn.Softmax())\n"
+    )
+    x = np.random.default_rng(1).standard_normal((2, 5, 3)).astype(np.float32)
+    results = []
+    for i, path in enumerate((spec, code)):
+        target = tmp_path / f"m{i}.rnne"
+        words = ["convert", str(weights), "-o", str(target), "--prefix", "net", "--json"]
+        assert main([*words, "--architecture", str(path)]) == DONE
+        report = json.loads(capsys.readouterr().out)
+        assert report["bytes"] == target.stat().st_size
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert report["origin"] == {"file": "weights.bin", "sha256": digest, "framework": "npz"}
+        assert rn.inspect(target).origin == report["origin"]
+        results.append(rn.load(target, verify=True).run(x))
+    direct = rn.load(weights, architecture=read_architecture(spec), prefix="net").run(x)
+    for result in results:
+        np.testing.assert_array_equal(result, direct)
+
+
+def test_convert_fixes_constants_and_picks_layers(weights: Path, tmp_path: Path) -> None:
+    target = tmp_path / "m.rnne"
+    assert main(["convert", str(weights), "-o", str(target), "--layer", "net.enc"]) == DONE
+    assert [o.name for o in rn.load(target).outputs] == ["output", "h_n"]
+    onnx = pytest.importorskip("onnx")
+    node = onnx.helper.make_node("Mul", ["x", "k"], ["y"])
+    info = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node], "g", [info("x", 1, ["n"]), info("k", 1, [])], [info("y", 1, ["n"])]
+    )
+    path = tmp_path / "m.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+    assert main(["convert", str(path), "-o", str(target), "--constants", "k=2.5", "--force"]) == 0
+    np.testing.assert_array_equal(rn.load(target).run(np.float32([2])), [5])
+    assert rn.inspect(target).origin["framework"] == "onnx"
+    assert rn.inspect(path).operators == {"Mul": 1}
+
+
+def test_exit_codes(weights: Path, tmp_path: Path, capsys: Any) -> None:
+    target = tmp_path / "m.rnne"
+    convert = ["convert", str(weights), "-o", str(target)]
+    assert main(convert) == REFUSED
+    assert "weights but no graph" in capsys.readouterr().err
+    assert main([*convert, "--layer", "x", "--json"]) == REFUSED
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "ModelFormatError"
+    assert main(["convert", "absent", "-o", str(target)]) == WRONG_USE
+    assert main([*convert, "--constants", "k"]) == WRONG_USE
+    assert not target.exists()
+    assert main([*convert, "--layer", "net.enc"]) == DONE
+    assert main([*convert, "--layer", "net.enc"]) == WRONG_USE
+    assert "--force replaces it" in capsys.readouterr().err
+    assert main([*convert, "--layer", "net.enc", "--force"]) == DONE
+    for wrong in ([], ["explode"], ["convert", "x"], [*convert, "--compute-type", "int3"]):
+        with pytest.raises(SystemExit) as caught:
+            main(wrong)
+        assert caught.value.code == WRONG_USE
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{", "no JSON"),
+        ("{}", "expected a list"),
+        ('[{"type": "Lambda"}]', "layer 0 is"),
+        ('[{"type": "Sequential"}]', "layer 0 is"),
+        ('[{"type": "operator"}]', "layer 0 is"),
+        ('[{"type": "LSTM", "hidden": 4}]', "unexpected keyword argument 'hidden'"),
+        ('[{"type": "LSTM", "hidden_size": "4"}]', "hidden_size is '4'"),
+        ('[{"type": "Add"}]', "layer 0 is"),
+    ],
+)
+def test_specs_that_mean_nothing_are_refused(spec: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "net.json"
+    path.write_text(spec)
+    with pytest.raises(rn.UnsupportedModelError, match=message):
+        read_architecture(path)
+
+
+def test_inspect_says_what_is_there_and_what_is_missing(weights: Path, capsys: Any) -> None:
+    found = rn.inspect(weights)
+    assert found.format == "npz"
+    assert found.parameters == 12 * (3 + 4 + 2) + 2 * 4 + 2
+    (layer,) = found.layers
+    assert str(layer) == (
+        "net.enc: GRU(input_size=3, hidden_size=4, num_layers=1, bias=True, bidirectional=False)"
+    )
+    assert "architecture=" in found.missing
+    assert found.tensors["net.out.weight"] == "float32[2, 4]"
+    assert main(["inspect", str(weights)]) == DONE
+    assert capsys.readouterr().out.strip() == str(found)
+    assert main(["inspect", str(weights), "--json"]) == DONE
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(found.as_dict()))
+
+
+def test_inspect_of_a_model_file(weights: Path) -> None:
+    model = rn.load(weights, layer="net.enc")
+    from rnnengine.importers.native import pack
+
+    found = rn.inspect(pack(model.portable_graph()))
+    assert found.format == "rnne"
+    assert found.missing == ""
+    assert found.inputs == ("input: float32[time, batch, 3]",)
+    assert [layer.cell for layer in found.layers] == ["GRU"]
+
+
+def test_damaged_layers_are_told(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.savez(file, **{"a.weight_ih_l0": np.zeros((7, 3)), "a.weight_hh_l0": np.zeros((7, 4))})
+    (layer,) = rn.inspect(file.getvalue()).layers
+    assert layer.cell == "damaged"
+    assert "1, 3 or 4 times 4 rows" in layer.words["reason"]
+
+
+def test_env_and_the_tools(weights: Path, root: Path, capsys: Any) -> None:
+    assert main(["env", "--json"]) == DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["rnnengine"] == rn.__version__
+    assert report["cpu"]["isa"] in report["cpu"]["available"]
+    assert main(["env"]) == DONE
+    home = str(Path(next(iter(rn.__path__))).parent)
+    for words in (["-m", "rnnengine", "inspect"], [str(root / "tools" / "inspect_file.py")]):
+        done = subprocess.run(
+            [sys.executable, *words, str(weights)], env={"PYTHONPATH": home},
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "net.enc: GRU(" in done.stdout

@@ -1,0 +1,10 @@
+"""Write a model as one .rnne file: see convert --help."""
+
+from __future__ import annotations
+
+import sys
+
+from rnnengine.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["convert", *sys.argv[1:]]))
