@@ -20,9 +20,9 @@ __all__ = ["Source", "load_graph", "read_checkpoint", "read_native_file", "read_
 Source: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str] | BinaryIO
 
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"PK\x03\x04", "a zip archive (a PyTorch or Keras 3 file, perhaps)"),
+    (0, b"PK\x03\x04", "a zip archive (a Keras 3 file, perhaps)"),
     (0, b"PK\x05\x06", "an empty zip archive"),
-    (0, b"\x80\x02", "a pickle (a PyTorch file, perhaps)"),
+    (0, b"\x80\x02", "a pickle"),
     (0, b"\x80\x03", "a pickle"),
     (0, b"\x80\x04", "a pickle"),
     (0, b"\x80\x05", "a pickle"),
@@ -81,6 +81,11 @@ def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
 
         if npz.is_npz(content):
             return npz.read_checkpoint(content, name)
+    if content[:1] in (b"P", b"\x80") or content[257:262] == b"ustar":
+        from rnnengine.importers import torch
+
+        if torch.recognises(content):
+            return torch.read_checkpoint(content, name)
     return None
 
 
@@ -165,7 +170,7 @@ def load_graph(
     if described:
         raise UnsupportedModelError(
             f"{name}: architecture, layer and prefix are for files of weights without a graph; "
-            "accepted: safetensors, npz"
+            "accepted: PyTorch files, safetensors, npz"
         )
     for offset, magic, what in _FOREIGN:
         if content[offset : offset + len(magic)] == magic:
