@@ -37,7 +37,7 @@ def load(
     Parameters
     ----------
     source : path, bytes or binary file
-        A ``.rnne`` file, an ONNX model, or a file of weights: safetensors, npz.
+        A ``.rnne`` file, an ONNX model, or a file of weights: PyTorch, safetensors, npz.
     constants : mapping of str to array, optional
         Inputs to fix at load, by name.
     external_data : path, optional

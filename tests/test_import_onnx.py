@@ -638,7 +638,7 @@ def test_external_data_outside_is_refused(tmp_path: Path) -> None:
     [
         (b"", ModelFormatError, "empty"),
         (b"PK\x03\x04rest", UnsupportedModelError, "not an ONNX model but a zip archive"),
-        (b"\x80\x02}q\x00.", UnsupportedModelError, "not an ONNX model but a pickle"),
+        (b"\x80\x02}q\x00.", UnsupportedModelError, "no weights in it; it holds"),
         (b"\x89HDF\r\n\x1a\n....", UnsupportedModelError, "not an ONNX model but an HDF5 file"),
         (b"\x1c\0\0\0TFL3....", UnsupportedModelError, "TensorFlow Lite"),
         (b"not a model at all", ModelFormatError, "not an ONNX model"),

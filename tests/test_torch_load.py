@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +78,43 @@ def test_a_layer_with_the_settings_of_its_module(tagger: Tagger) -> None:
             np.testing.assert_allclose(y["output"], expected.numpy(), rtol=0, atol=2e-6)
             np.testing.assert_allclose(y["h_n"], h.numpy(), rtol=0, atol=2e-6)
             np.testing.assert_allclose(y["c_n"], c.numpy(), rtol=0, atol=2e-6)
+
+
+WITHOUT = """
+import sys
+BLOCKED = {"torch", "tensorflow", "keras", "tf_keras", "h5py", "onnxruntime", "onnx", "pyfive",
+           "safetensors"}
+class Wall:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(name + " is blocked")
+sys.meta_path.insert(0, Wall())
+import numpy as np, rnnengine as rn
+net = rn.Sequential(rn.LSTM(5, 6, num_layers=2, bidirectional=True, batch_first=True),
+                    rn.Linear(12, 3))
+x = np.ones((1, 4, 5), np.float32)
+for path in sys.argv[1:]:
+    print(rn.load(path, architecture=net).run(x).tobytes().hex())
+assert not BLOCKED & set(sys.modules)
+"""
+
+
+def test_no_framework_is_needed(tagger: Tagger, tmp_path: Path) -> None:
+    paths = []
+    for name, content in files(tagger, torch.zeros(1, 4, 5)).items():
+        paths.append(str(tmp_path / f"{name}.dat"))
+        Path(paths[-1]).write_bytes(content)
+    home = Path(next(iter(rn.__path__))).parent
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT, *paths],
+        env=os.environ | {"PYTHONPATH": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(paths)
+    assert len(set(done.stdout.split())) == 1
 
 
 @pytest.mark.zoo
