@@ -485,3 +485,12 @@ def test_every_flipped_bit(content: bytes) -> None:
                 read_checkpoint(bytes(changed), "x.pt")
             except RNNEngineError:
                 continue
+
+
+def test_dictionaries_of_python_2() -> None:
+    """They are made from a list of pairs, with names of bytes."""
+    key = b"U\x01w"
+    body = call(name("collections.OrderedDict"), b"](](" + key + tensor() + b"ee")
+    np.testing.assert_array_equal(
+        read_checkpoint(archive(body), "x.pt").tensors["w"], np.zeros(4, np.float32)
+    )

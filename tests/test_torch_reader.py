@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
+import json
 import pathlib
 import pickle
 import tarfile
@@ -354,6 +355,51 @@ def test_exported_program(net: Net) -> None:
     settings(read)
 
 
+def test_exported_programs_of_older_versions(net: Net) -> None:
+    """Their weights are a file of torch.save inside the archive."""
+    weights = saved(net.state_dict())
+    layouts = (
+        {"serialized_exported_program.json": b"{}", "serialized_state_dict.pt": weights},
+        {"a/models/model.json": b"{}", "a/data/weights/model.pt": weights},
+    )
+    for members in layouts:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, data in members.items():
+                archive.writestr(name, data)
+        assert recognises(file.getvalue())
+        agrees(read_checkpoint(file.getvalue(), "x.pt2"), net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("meta", "error", "message"),
+    [
+        ({"sizes": [{"as_int": 9}]}, ModelFormatError, "needs 36 bytes of storage 'weight_0'"),
+        ({"sizes": [{"as_int": -1}]}, ModelFormatError, "size -1"),
+        ({"sizes": [{"as_expr": "s0"}]}, ModelFormatError, "sizes or strides of a tensor is no"),
+        ({"dtype": 99}, UnsupportedModelError, "has the type number 99"),
+        ({"dtype": []}, UnsupportedModelError, "has the type number a list"),
+        ({"storage_offset": None}, ModelFormatError, "offset -1"),
+    ],
+)
+def test_exported_weights_that_lie(meta: Any, error: type[Exception], message: str) -> None:
+    honest = {
+        "dtype": 7,
+        "sizes": [{"as_int": 2}],
+        "strides": [{"as_int": 1}],
+        "storage_offset": {"as_int": 0},
+    }
+    weight = {"path_name": "weight_0", "use_pickle": False, "tensor_meta": {**honest, **meta}}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/models/model.json", "{}")
+        archive.writestr("a/data/weights/weight_0", bytes(8))
+        table = json.dumps({"config": {"w": weight}})
+        archive.writestr("a/data/weights/model_weights_config.json", table)
+    with pytest.raises(error, match=message):
+        read_checkpoint(file.getvalue(), "x.pt2")
+
+
 QUANTISED = (nn.LSTM, nn.GRU, nn.Linear)
 
 
@@ -396,6 +442,17 @@ def test_quantisation_of_cells_and_channels() -> None:
     )
 
 
+def test_quantised_torchscript(net: Net) -> None:
+    made = torch.ao.quantization.quantize_dynamic(net, set(QUANTISED), dtype=torch.qint8)
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.script(made), file)
+    read = read_checkpoint(file.getvalue(), "x")
+    plain = read_checkpoint(saved(made.state_dict()), "x").tensors
+    assert sorted(set(read.tensors) - {"scratch"}) == sorted(plain)
+    for name, array in plain.items():
+        np.testing.assert_array_equal(read.tensors[name], array)
+
+
 def test_half_packing(net: Net) -> None:
     made = torch.ao.quantization.quantize_dynamic(net, set(QUANTISED), dtype=torch.float16)
     read = read_checkpoint(saved(made.state_dict()), "x")
@@ -426,6 +483,17 @@ def test_weight_norm(dim: int | None) -> None:
         expected = getattr(layer, name).detach().numpy()
         np.testing.assert_allclose(read[name], expected, rtol=1e-6)
         assert not [n for n in read if n.endswith(("_g", "_v")) or "original" in n]
+
+
+def test_names_that_only_look_parametrised() -> None:
+    tensors = {
+        "b_g": torch.ones(4),
+        "b_v": torch.ones(4),
+        "w_g": torch.ones(4, 4),
+        "w_v": torch.ones(4, 4),
+        "count": torch.tensor(3),
+    }
+    agrees(read_checkpoint(saved(tensors), "x"), tensors)
 
 
 def test_spectral_norm() -> None:

@@ -19,7 +19,7 @@ _USUAL = {
     "module", "net", "net_state_dict", "network", "params", "parameters", "state_dict", "weights",
 }  # fmt: skip
 _BESIDE = re.compile(
-    r"optim|sched|scaler|^amp$|rng|grad|momentum|^args$|^config$|hparams|hyper_parameters|"
+    r"optim|sched|scaler|^amp$|(^|_)rng|^grad|_grads?$|^args$|^config$|hparams|hyper_parameters|"
     r"callbacks|^loops$|metric|history|^loss"
 )
 _LAST = (".", "_extra_state")
@@ -124,7 +124,7 @@ def _items(value: Any) -> dict[Any, Any] | None:
 
 def _is_leaf(name: Any, value: Any) -> bool:
     if isinstance(value, Values):
-        return value.shape != () and value.array() is not None
+        return not value.scalar and value.array() is not None
     if isinstance(value, tuple):
         return type(name) is str and name.endswith("_packed_params") and _is_packed(value)
     return isinstance(value, TensorRef) or _is_packed(value)

@@ -72,6 +72,7 @@ class Values:
     shape: tuple[int, ...] = ()
     fortran: bool = False
     data: bytes | bytearray | None = None
+    scalar: bool = False
 
     def array(self) -> np.ndarray[Any, Any] | None:
         """The array in native byte order, or None if it is no plain array of numbers."""

@@ -295,7 +295,7 @@ def _numpy_type(args: tuple[Any, ...], where: str) -> NumpyType:
 def _numpy_scalar(args: tuple[Any, ...], where: str) -> Values:
     dtype = args[0] if isinstance(args[0], NumpyType) else None
     data = args[1] if len(args) > 1 and isinstance(args[1], bytes) else None
-    return Values(dtype, (), False, data)
+    return Values(dtype, (), False, data, scalar=True)
 
 
 def _numpy_from_buffer(args: tuple[Any, ...], where: str) -> Values:

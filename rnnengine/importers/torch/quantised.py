@@ -135,7 +135,7 @@ def _cell(leaf: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if type(parts) is not tuple or len(parts) != 5 or type(parts[0]) is not str:
         raise ModelFormatError(f"{where}: packed parameters of a layer that are none")
     kind, tensors, _, flags, packed = parts
-    if kind not in ("quantized_dynamic", "quantized_fp16") or type(packed) is not list:
+    if kind not in ("quantized_dynamic", "quantized_fp16") or not isinstance(packed, list):
         raise UnsupportedModelError(
             f"{where}: parameters packed as {kind[:40]!r}; accepted: quantized_dynamic,"
             " quantized_fp16"
@@ -144,14 +144,14 @@ def _cell(leaf: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ModelFormatError(f"{where}: {len(packed)} packed weights; expected 2")
     (w_ih, b_ih), (w_hh, b_hh) = (_linear(item, where) for item in packed)
     if kind == "quantized_dynamic":
-        if type(tensors) is not list or len(tensors) != 2:
+        if not isinstance(tensors, list) or len(tensors) != 2:
             raise ModelFormatError(f"{where}: a layer without its two biases")
         b_ih, b_hh = tensors
     for bias in (b_ih, b_hh):
         if not isinstance(bias, TensorRef):
             raise ModelFormatError(f"{where}: a bias that is no tensor")
     extra: dict[str, Any] = {"kind": kind}
-    if type(flags) is list and flags:
+    if isinstance(flags, list) and flags:
         extra["reduce_range"] = bool(flags[0] == 1)
     return {"weight_ih": w_ih, "weight_hh": w_hh, "bias_ih": b_ih, "bias_hh": b_hh}, extra
 

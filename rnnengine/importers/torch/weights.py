@@ -113,7 +113,7 @@ def _fold(arrays: Arrays, where: str) -> Arrays:
         if match:
             if base not in folded:
                 folded[base] = _parametrised(groups[base], f"{where}: {base!r}")
-        elif name.endswith("_g") and f"{name[:-2]}_v" in arrays and name[:-2] not in arrays:
+        elif name.endswith("_g") and _is_weight_norm(name[:-2], arrays):
             folded[name[:-2]] = _weight_norm(array, arrays[f"{name[:-2]}_v"], f"{where}: {name!r}")
         elif name.endswith("_orig") and f"{name[:-5]}_u" in arrays:
             base = name[:-5]
@@ -127,9 +127,23 @@ def _fold(arrays: Arrays, where: str) -> Arrays:
 def _belongs(name: str, arrays: Arrays) -> bool:
     """Whether an array is a part of a parametrised weight that is folded."""
     base = name[:-2]
-    if name.endswith("_v") and f"{base}_g" in arrays and base not in arrays:
+    if name.endswith("_v") and _is_weight_norm(base, arrays):
         return True
     return name.endswith(("_u", "_v")) and f"{base}_orig" in arrays and f"{base}_u" in arrays
+
+
+def _is_weight_norm(base: str, arrays: Arrays) -> bool:
+    """Whether ``_g`` and ``_v`` after a name are lengths and directions, not names by chance."""
+    g, v = arrays.get(f"{base}_g"), arrays.get(f"{base}_v")
+    return g is not None and v is not None and base not in arrays and _fits(g, v)
+
+
+def _fits(g: Array, v: Array) -> bool:
+    """Whether there is one length for each index of one axis of v, or one for all of v."""
+    if v.ndim < 2 or g.ndim not in (0, v.ndim) or g.dtype.kind != "f" or v.dtype.kind != "f":
+        return False
+    wide = [axis for axis, n in enumerate(g.shape) if n != 1]
+    return len(wide) < 2 and all(g.shape[axis] == v.shape[axis] for axis in wide)
 
 
 def _parametrised(parts: Arrays, where: str) -> Array:
@@ -144,13 +158,11 @@ def _parametrised(parts: Arrays, where: str) -> Array:
 
 
 def _weight_norm(g: Array, v: Array, where: str) -> Array:
-    wide = [axis for axis, n in enumerate(g.shape) if n != 1]
-    fits = g.ndim in (0, v.ndim) and all(g.shape[a] == v.shape[a] for a in wide) and len(wide) < 2
-    if not fits or g.dtype.kind != "f" or v.dtype.kind != "f":
+    if not _fits(g, v):
         raise UnsupportedModelError(
             f"{where}: weight_norm of shape {list(g.shape)} for a direction of {list(v.shape)}"
         )
-    others = tuple(axis for axis in range(v.ndim) if axis not in wide)
+    others = tuple(axis for axis in range(v.ndim) if g.ndim == 0 or g.shape[axis] == 1)
     exact = v.astype(np.float64)
     norm = np.sqrt(np.sum(exact * exact, axis=others, keepdims=True))
     with np.errstate(all="ignore"):
