@@ -91,7 +91,7 @@ def soft_link(file: Any) -> None:
     one["k"] = h5py.SoftLink("/elsewhere")
 
 
-@hostile(ModelFormatError, "RecursionError")
+@hostile(UnsafeFileError, "is a link to another place")
 def soft_link_to_itself(file: Any) -> None:
     one = whole(file)
     del one["k"]
@@ -296,6 +296,27 @@ def test_hdf5(name: str, libver: str, tmp_path: Path) -> None:
         load_graph(content)
     assert libver == "latest" or type(caught.value) is error
     assert opened == []
+
+
+def test_attribute_that_declares_more_than_it_has(tmp_path: Path) -> None:
+    """The extent of 'layer_names' is raised in the bytes: 1 becomes 2**40."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        group = file.create_group("g")
+        group.attrs.create("layer_names", np.array(["dense"], object), (1,), h5py.string_dtype())
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    start = content.index(b"layer_names")
+    place = content.index((1).to_bytes(8, "little") * 2, start)
+    content[place : place + 16] = (1 << 40).to_bytes(8, "little") * 2
+    with pytest.raises(ModelFormatError, match="an attribute of '/g' declares 1099511627776 elem"):
+        read_hdf5(bytes(content), "a.h5")
+
+
+def test_attributes_in_a_heap(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w", libver="latest") as file:
+        for i in range(20):
+            file.attrs[f"a{i}"] = i
+    with pytest.raises(UnsupportedModelError, match="the attributes of '/' are in a heap"):
+        read_hdf5((tmp_path / "a.h5").read_bytes(), "a.h5")
 
 
 def archive(**members: bytes) -> bytes:

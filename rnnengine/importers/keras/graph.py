@@ -393,7 +393,7 @@ def _check(ctx: Context, kind: Kind, count: int) -> None:
 
 
 _POLICIES = ("DTypePolicy", "Policy")
-_DTYPES = {
+_DTYPES = (
     "float32",
     "float16",
     "bfloat16",
@@ -402,7 +402,7 @@ _DTYPES = {
     "int32",
     "int64",
     "uint8",
-}
+)
 """Halves are computed in float32, which is what they approximate; integers are tables' numbers."""
 
 

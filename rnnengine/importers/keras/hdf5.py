@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ _SLACK = 1 << 26
 _RATIO = 20
 """Bytes beyond those for each byte of the file: packed zeros take more, weights never do."""
 _UNDEFINED = 2**64 - 1
+_ATTRIBUTE, _ATTRIBUTE_INFO = 12, 21
+"""Numbers of header messages of the HDF5 format."""
 _TRAINING = frozenset({"optimizer_weights", "optimizer", "_optimizer"})
 """Groups at the root that hold the state of training, not of the model."""
 
@@ -105,17 +108,21 @@ class _Reader:
             )
         groups: dict[str, Group] = {}
         arrays: dict[str, Array] = {}
+        if depth == 0:
+            self._guard(source._dataobjects, path)
         for name in source:
             self._count(path, name)
             inner = f"{path.rstrip('/')}/{name}"
             if depth == 0 and name in _TRAINING:
                 continue
-            child = source.get_lazy_view(name)
-            if child is None or getattr(child, "name", None) != inner:
+            target = source._links[name]
+            if not isinstance(target, int | np.integer):
                 raise UnsafeFileError(
                     f"{self.where}: {inner!r} is a link to another place; accepted: groups and "
                     "datasets that stand where they are named"
                 )
+            self._guard(source.file._get_dataobjects(target), inner)
+            child = source.get_lazy_view(name)
             if hasattr(child, "shape"):
                 arrays[name] = self._array(child, inner)
             elif hasattr(child, "keys"):
@@ -131,6 +138,27 @@ class _Reader:
             raise ModelFormatError(f"{self.where}: more than {_MAX_OBJECTS} objects")
         if not name or "/" in name or name in (".", ".."):
             raise ModelFormatError(f"{self.where}: {path!r} holds an object named {name!r}")
+
+    def _guard(self, header: Any, path: str) -> None:
+        """Refuse attributes that declare more elements than their header has bytes.
+
+        pyfive makes an array of what is declared before it looks.
+        """
+        for message in header.find_msg_type(_ATTRIBUTE):
+            count = _declared(header.msg_data, message["offset_to_message"])
+            if count > len(header.msg_data):
+                raise ModelFormatError(
+                    f"{self.where}: an attribute of {path!r} declares {count} elements"
+                )
+        for message in header.find_msg_type(_ATTRIBUTE_INFO):
+            offset = message["offset_to_message"]
+            flags = header.msg_data[offset + 1]
+            (heap,) = struct.unpack_from("<Q", header.msg_data, offset + 2 + 2 * (flags & 1))
+            if heap != _UNDEFINED:
+                raise UnsupportedModelError(
+                    f"{self.where}: the attributes of {path!r} are in a heap; accepted: attributes "
+                    "in the header, as Keras writes them"
+                )
 
     def _array(self, dataset: Any, path: str) -> Array:
         what = f"{self.where}: dataset {path!r}"
@@ -204,6 +232,17 @@ class _Reader:
             region = tuple(slice(s, min(s + c, n)) for s, c, n in zip(start, chunk, shape))  # noqa: B905
             result[region] = block[tuple(slice(0, r.stop - r.start) for r in region)]
         return result
+
+
+def _declared(data: bytes, offset: int) -> int:
+    """Number of elements an attribute message declares."""
+    version, _, name, dtype, _ = struct.unpack_from("<BBHHH", data, offset)
+    padding = 8 if version == 1 else 1
+    offset += 8 if version == 1 else 9
+    offset += sum(-(-size // padding) * padding for size in (name, dtype))
+    space, rank = struct.unpack_from("<BB", data, offset)
+    dims = struct.unpack_from(f"<{rank}Q", data, offset + (8 if space == 1 else 4))
+    return math.prod(dims)
 
 
 def _unpacked(dataset: Any, raw: bytes, size: int, what: str) -> bytes:
