@@ -53,7 +53,7 @@ def feed(net: Any, seed: int = 2, batch: int = 3, steps: int = 7) -> dict[str, A
             continue
         x = rng.normal(size=shape).astype("float32")
         if "mask" in tensor.name:
-            x[0, :2], x[1, 3], x[1, -1], x[2] = 0.5, 0.5, 0.5, 0.5
+            x[0, :2], x[1, shape[1] // 2], x[1, -1], x[2] = 0.5, 0.5, 0.5, 0.5
         values[tensor.name] = x
     return values
 

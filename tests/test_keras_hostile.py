@@ -399,7 +399,7 @@ def test_weights_without_a_configuration(tmp_path: Path) -> None:
 
 
 def test_options_of_other_formats(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModelError, match="a Keras model takes no constants"):
+    with pytest.raises(UnsupportedModelError, match="a Keras file takes no constants"):
         load_graph(archive(**members(tmp_path)), constants={"x": 1})
 
 

@@ -89,6 +89,12 @@ def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
 
         if npz.is_npz(content):
             return npz.read_checkpoint(content, name)
+    if content.startswith(_KERAS):
+        from rnnengine.importers.keras import is_keras
+        from rnnengine.importers.keras.checkpoint import read_checkpoint as read_keras
+
+        if is_keras(content):
+            return read_keras(content, name)
     if content.startswith(_TORCH) or content[257:262] == b"ustar":
         from rnnengine.importers import torch
 
@@ -205,8 +211,9 @@ def parse_graph(
         from rnnengine.importers.keras import import_keras, is_keras
 
         if is_keras(content):
-            _refuse(name, "a Keras model takes", {**for_onnx, **for_weights})
-            return import_keras(content, name)
+            _refuse(name, "a Keras file takes", for_onnx)
+            if not any(for_weights.values()):
+                return import_keras(content, name)
     checkpoint = read_checkpoint(content, name)
     if checkpoint is not None:
         _refuse(name, "a file of weights takes", for_onnx)

@@ -17,7 +17,7 @@ __all__ = ["Group", "Place", "assign", "expected", "groups_of", "suffixes"]
 
 Array = np.ndarray[Any, Any]
 
-_UNORDERED = ("safetensors",)
+_UNORDERED = ("keras3", "safetensors")
 """Formats that do not keep the order in which a network declares its layers."""
 
 _COUNTERS = ("num_batches_tracked",)

@@ -90,9 +90,9 @@ class Emitter:
         """Copy elements one for one."""
         self.builder.emit(Opcode.COPY, [source, target])
 
-    def temporary(self, shape: Sequence[Size]) -> View:
-        """Make a contiguous temporary."""
-        return self.builder.arena(shape)
+    def temporary(self, shape: Sequence[Size], dtype: int = 0) -> View:
+        """Make a contiguous temporary; float32 unless ``dtype`` is 1 (int32)."""
+        return self.builder.arena(shape, dtype)
 
     def rows(self, view: View) -> View:
         """Return the view itself, or a copy whose elements along the last axis are adjacent."""

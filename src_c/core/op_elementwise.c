@@ -69,20 +69,45 @@ static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void
 
 /* ---- y = a op b: operands a, b, y; ints: operation ------------------------------------------- */
 
+/* Integers know only the larger and the smaller of two. */
+static int binary_known(const rnne_context *ctx, const rnne_instr *in)
+{
+    const int64_t op = rnne_int(ctx, in, 0);
+    return is_f32(ctx, in) ? op >= 0 && op < RNNE_BINARY_COUNT : op == RNNE_MIN || op == RNNE_MAX;
+}
+
+static void binary_i32(const rnne_context *ctx, const rnne_view *const *views, int64_t op)
+{
+    const int32_t *a = (const int32_t *)ctx->base[views[0]->buffer] + views[0]->offset;
+    const int32_t *b = (const int32_t *)ctx->base[views[1]->buffer] + views[1]->offset;
+    int32_t *y = (int32_t *)ctx->base[views[2]->buffer] + views[2]->offset;
+    rnne_loop loop;
+    for (int more = rnne_loop_start(&loop, views, 3, 0); more; more = rnne_loop_next(&loop)) {
+        for (int64_t i = 0; i < loop.inner; i++) {
+            const int32_t left = a[loop.offset[0] + i * loop.inner_stride[0]];
+            const int32_t right = b[loop.offset[1] + i * loop.inner_stride[1]];
+            y[loop.offset[2] + i * loop.inner_stride[2]] =
+                (op == RNNE_MAX) == (left > right) ? left : right;
+        }
+    }
+}
+
 static rnne_status binary_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                                int64_t *cost)
 {
     rnne_status s = bind_pair(ctx, in, 10, cost);
     *scratch = 0;
-    int64_t op = rnne_int(ctx, in, 0);
-    return s == RNNE_OK && (!is_f32(ctx, in) || op < 0 || op >= RNNE_BINARY_COUNT) ? RNNE_E_SHAPE
-                                                                                    : s;
+    return s == RNNE_OK && !binary_known(ctx, in) ? RNNE_E_SHAPE : s;
 }
 
 static rnne_status binary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
 {
     const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1),
                                 rnne_view_of(ctx, in, 2)};
+    if (!is_f32(ctx, in)) {
+        binary_i32(ctx, views, rnne_int(ctx, in, 0));
+        return RNNE_OK;
+    }
     const float *a = rnne_f32(ctx, views[0]), *b = rnne_f32(ctx, views[1]);
     float *y = rnne_f32(ctx, views[2]);
     const int32_t op = (int32_t)rnne_int(ctx, in, 0);

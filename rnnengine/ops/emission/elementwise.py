@@ -48,7 +48,7 @@ def _emit_binary(out: Emitter, node: Node) -> None:
         return
     left = views[0]
     for i, right in enumerate(views[1:], 2):
-        target = out.write(result) if i == len(views) else out.temporary(shape)
+        target = out.write(result) if i == len(views) else out.temporary(shape, left.buffer.dtype)
         out.emit(node, Opcode.BINARY, [left, right, target], [BINARY_IDS[node.op]])
         left = target
 
