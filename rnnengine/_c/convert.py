@@ -34,8 +34,8 @@ def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
         array = np.asarray(value)
     except (ValueError, OverflowError) as error:
         raise TypeError(f"{name}: not an array of numbers ({error})") from None
-    if not is_array and array.dtype.kind in "iu" and dtype == 0:
-        array = array.astype(np.float64)
+    if not is_array and (array.size == 0 or (array.dtype.kind in "iu" and dtype == 0)):
+        array = array.astype(np.float64 if dtype == 0 else np.int64)
     if array.dtype.kind not in ("f" if dtype == 0 else "iu"):
         hint = "; convert it with x.astype(np.float32)" if array.dtype.kind in "iub" else ""
         raise TypeError(f"{name}: expected {_NAMES[dtype]}, got an array of {array.dtype}{hint}")

@@ -451,7 +451,7 @@ cdef class Worker:
 
     cdef object place_all(self, Selection *outs, object out, bint dropped):
         cdef int k
-        cdef dict given, results
+        cdef dict results
         if outs.count == 1 and not isinstance(out, dict):
             return self.place(outs.at[0], out, dropped)
         names = [self.plan.out_names[outs.at[k]] for k in range(outs.count)]

@@ -122,10 +122,11 @@ static rnne_status resolve(rnne_context *ctx, const rnne_operand *o, rnne_view *
             return RNNE_E_SIZE;
         }
     }
-    if (count > 0 && (low < 0 || high >= size)) {
-        return RNNE_E_BOUNDS;
+    if (count == 0) {
+        view->offset = 0; /* nothing is read, and wherever it would lie need not exist */
+        return RNNE_OK;
     }
-    return RNNE_OK;
+    return low < 0 || high >= size ? RNNE_E_BOUNDS : RNNE_OK;
 }
 
 /* Sizes of buffers in bytes: none negative, constants large enough, slots hold their largest
