@@ -43,4 +43,4 @@ def test_engine_agrees_with_the_oracle(block: range) -> None:
                 due = AMPLIFIED * drawn.sensitivity()
                 assert error <= due, f"{drawn}: {name} is off by {error}, due is {due}"
                 amplified += 1
-    assert amplified <= 2, "one case in a thousand amplifies rounding"
+    assert amplified <= 5, f"{amplified} of {len(block)} cases; about one in a thousand is usual"
