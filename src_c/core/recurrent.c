@@ -354,7 +354,9 @@ static rnne_status run(const rnne_context *ctx, const rnne_instr *in, void *scra
         if (pass.c) {
             load_state(&pass, rnne_view_of(ctx, in, RC0), pass.c, pass.c_stride, r->layer.hidden);
         }
-        memset(pass.seen, 0, pass.mask ? (size_t)r->layer.batch * sizeof *pass.seen : 0);
+        if (pass.mask && r->layer.batch > 0) {
+            memset(pass.seen, 0, (size_t)r->layer.batch * sizeof *pass.seen);
+        }
         run_direction(&pass);
         clear_tails(&pass);
     }
@@ -372,9 +374,10 @@ static rnne_status bind(const rnne_context *ctx, const rnne_instr *in, int64_t *
                      : s;
     *scratch = l.bytes;
     /* 50 useful operations, or 50 bytes of recurrent weights, a nanosecond. */
-    int64_t per_step = l.directions * l.gates * l.hidden * (4 * l.out + l.batch * (l.inputs + l.out));
-    *cost = s == RNNE_OK && per_step < INT32_MAX && l.steps < INT32_MAX ? per_step / 25 * l.steps
-                                                                       : INT32_MAX;
+    const double units = (double)l.directions * (double)l.gates * (double)l.hidden;
+    const double each = 4.0 * (double)l.out + (double)l.batch * ((double)l.inputs + (double)l.out);
+    const double total = units * each / 25.0 * (double)l.steps;
+    *cost = s == RNNE_OK && total < (double)INT32_MAX ? (int64_t)total : INT32_MAX;
     return s;
 }
 

@@ -1,0 +1,134 @@
+"""The C core under the sanitizers: recorded programs, and mutants of them, stay in their buffers.
+
+By default the scalar kernels alone are built with the sanitizer, which is a matter of seconds; with
+``--full`` those of every table of this machine are.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rnnengine as rn
+from cases import case
+from engine import load
+from random_graphs import random_graph
+from rnnengine._c import cpu
+from vectors import VectorFile
+
+pytestmark = pytest.mark.slow
+
+CORE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-wrapv"]
+# The kernels hold no arithmetic on sizes, and are compiled several times faster this way.
+KERNELS = ["-fsanitize=address"]
+
+
+def _compile(root: Path, folder: Path, all_tables: bool) -> list[Path]:
+    """Objects of the C core, with every table of this machine; skips without the sanitizers."""
+    table = tomllib.loads((root / "src_c/build.toml").read_text())
+    include = [f"-I{root / 'src_c'}", f"-I{root / 'src_c/include'}"]
+    common = ["cc", *table["common"]["cflags"], "-O1", "-g", *include]
+    jobs = [(source, CORE) for source in table["core"]["sources"]]
+    for isa, entry in table["isa"].items():
+        if platform.machine().lower() in entry["machines"]:
+            flags = [*entry["cflags"], *(KERNELS if all_tables or isa == "scalar" else [])]
+            jobs += [(source, flags) for source in entry["sources"]]
+
+    def one(job: tuple[str, list[str]]) -> Path:
+        source, flags = job
+        target = folder / (source.replace("/", "_") + ".o")
+        command = [*common, *flags, "-c", str(root / "src_c" / source), "-o", str(target)]
+        subprocess.run(command, check=True, capture_output=True, text=True)
+        return target
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(one, jobs))
+
+
+@pytest.fixture(scope="module")
+def drivers(
+    tmp_path_factory: pytest.TempPathFactory, root: Path, request: pytest.FixtureRequest
+) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("sanitizer")
+    probe = folder / "probe.c"
+    probe.write_text("int main(void) { return 0; }\n")
+    command = ["cc", *CORE, str(probe), "-o", str(folder / "probe")]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("this compiler has no sanitizers")
+    objects = [
+        str(path) for path in _compile(root, folder, bool(request.config.getoption("--full")))
+    ]
+    programs = {}
+    for name in ("replay", "mutants"):
+        programs[name] = folder / name
+        include = f"-I{root / 'src_c/include'}"
+        source = str(root / f"tests/c/{name}.c")
+        command = ["cc", "-std=c11", "-g", *CORE, include, source, *objects, "-lm"]
+        subprocess.run([*command, "-o", str(programs[name])], check=True)
+    return programs
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Programs of the matrix and of random graphs, at sizes that change from one to the next."""
+    vectors = VectorFile()
+    isa = cpu.available()[0]
+    models: list[rn.Model] = [load(case(seed), isa) for seed in range(800_000_000, 800_000_040)]
+    models += [rn.load(random_graph(seed).content) for seed in range(60)]
+    rng = np.random.default_rng(0)
+    for model in models:
+        compiled = model._form.compiled
+        symbols = [int(n) for n in rng.integers(3, 6, len(compiled.symbols))]
+        inputs = []
+        for value in model._form.graph.inputs:
+            bound = dict(zip(compiled.symbols, symbols, strict=True))
+            shape = [s if isinstance(s, int) else bound[str(s)] for s in value.type.shape]
+            array: Any = rng.standard_normal(shape)
+            inputs.append(np.ascontiguousarray(np.abs(array) % 2, value.type.dtype))
+        vectors.add(compiled, symbols, inputs)
+    path = tmp_path_factory.mktemp("recorded") / "cases.vec"
+    vectors.write(path)
+    return path
+
+
+def test_recorded_programs_touch_nothing_but_their_buffers(
+    drivers: dict[str, Path], recorded: Path
+) -> None:
+    """On every table, with the same bits as the build under test."""
+    done = _run(drivers["replay"], recorded)
+    assert re.search(r"^cases 100 tables .*scalar different 0$", done.stdout)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_mutants_are_refused_or_stay_in_their_buffers(
+    drivers: dict[str, Path], recorded: Path, seed: int, request: pytest.FixtureRequest
+) -> None:
+    """Every table of a program is data that the C core does not trust."""
+    full = bool(request.config.getoption("--full"))
+    rounds = 3000 if full else 150
+    number = 2 * int(request.config.getoption("--seed")) + seed
+    for isa in cpu.available() if full else ["scalar"]:
+        done = _run(drivers["mutants"], recorded, number, rounds, isa)
+        tried, ran = (int(n) for n in re.findall(r"\d+", done.stdout))
+        assert tried == 100 * rounds
+        assert ran > tried / 20
+
+
+def _run(program: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [str(program), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"ASAN_OPTIONS": "allocator_may_return_null=1", "UBSAN_OPTIONS": "print_stacktrace=1"},
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return done
