@@ -32,6 +32,7 @@ def load(
     layer: str | None = None,
     prefix: str = "",
     verify: bool = False,
+    mmap: bool = False,
 ) -> Model:
     """Load a model file; its format is told by its content.
 
@@ -56,6 +57,12 @@ def load(
         Part of such a file that ``architecture`` or ``layer`` is about.
     verify : bool
         Hold the data of a ``.rnne`` file against the hash in it; structure is always checked.
+    mmap : bool
+        Map a ``.rnne`` file instead of copying it. Its weights are then read from the disk as they
+        are needed, and processes share their memory. The file must not be changed in place or cut
+        short while the model lives: numbers would change, or the process would end with SIGBUS.
+        Replacing it by another file of the same name, as :func:`save` does, is harmless. The
+        default is a private copy, which nothing outside the process can change.
 
     Returns
     -------
@@ -72,7 +79,7 @@ def load(
     CPUError
         ``RNNENGINE_ISA`` names an instruction set that is not available.
     """
-    content, name = read_source(source)
+    content, name = read_source(source, mmap=mmap)
     fixed = dict(constants or {})
     parse = partial(
         parse_graph,

@@ -2,16 +2,20 @@
 
 from rnnengine.graph.dims import Dim, Size, UndecidedError, product, substitute, symbol, symbols_of
 from rnnengine.graph.graph import Graph, Node, State, TensorType, Value, fresh
+from rnnengine.graph.packed import PackedMatrix, Packing, as_packed
 
 __all__ = [
     "Dim",
     "Graph",
     "Node",
+    "PackedMatrix",
+    "Packing",
     "Size",
     "State",
     "TensorType",
     "UndecidedError",
     "Value",
+    "as_packed",
     "fresh",
     "product",
     "substitute",

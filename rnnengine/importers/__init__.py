@@ -11,7 +11,8 @@ from rnnengine.graph import Graph, Value
 from rnnengine.importers.architecture import build_graph
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.native import NativeFile, is_native, read_native
-from rnnengine.importers.safetensors import is_safetensors, parse
+from rnnengine.importers.reading import read_file
+from rnnengine.importers.safetensors import Content, is_safetensors, parse
 from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
 from rnnengine.layers import Architecture
 
@@ -45,12 +46,14 @@ _KERAS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n")
 _TORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def read_source(source: Source) -> tuple[bytes, str]:
+def read_source(source: Source, *, mmap: bool = False) -> tuple[Content, str]:
     """Return the whole content of a source and a name for it.
 
     Parameters
     ----------
     source : bytes-like, path, or binary file object
+    mmap : bool
+        Map the file instead of reading it.
 
     Raises
     ------
@@ -58,12 +61,17 @@ def read_source(source: Source) -> tuple[bytes, str]:
         The file cannot be read.
     TypeError
         The source is none of these.
+    UnsupportedModelError
+        ``mmap`` is asked for, and the source is no path of a ``.rnne`` file.
     """
+    if isinstance(source, (str, os.PathLike)):
+        return read_file(source, mmap=mmap), os.fspath(source)
+    if mmap:
+        raise UnsupportedModelError(
+            f"mmap=True needs the path of a file, got {type(source).__name__}"
+        )
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(source), "<bytes>"
-    if isinstance(source, (str, os.PathLike)):
-        with open(source, "rb") as file:
-            return file.read(), os.fspath(source)
     if hasattr(source, "read"):
         content = source.read()
         if not isinstance(content, bytes):
@@ -74,7 +82,7 @@ def read_source(source: Source) -> tuple[bytes, str]:
     )
 
 
-def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
+def read_checkpoint(content: Content, name: str) -> Checkpoint | None:
     """Read a file of weights without a graph; None where the content is no such file.
 
     Raises
@@ -84,6 +92,7 @@ def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
     """
     if is_safetensors(content):
         return read_safetensors(content, name)
+    content = bytes(content)
     if content.startswith(b"PK\x03\x04"):
         from rnnengine.importers import npz
 
@@ -103,7 +112,7 @@ def read_checkpoint(content: bytes, name: str) -> Checkpoint | None:
     return None
 
 
-def read_native_file(content: bytes, name: str, *, verify: bool = False) -> NativeFile | None:
+def read_native_file(content: Content, name: str, *, verify: bool = False) -> NativeFile | None:
     """Read a ``.rnne`` file; None where the content is no such file.
 
     Raises
@@ -176,7 +185,7 @@ def load_graph(
 
 
 def parse_graph(
-    content: bytes,
+    content: Content,
     name: str,
     *,
     constants: Mapping[str, Any] | None = None,
@@ -191,7 +200,7 @@ def parse_graph(
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or memoryview
     name : str
         For messages.
     constants, external_data, architecture, layer, prefix, verify
@@ -207,7 +216,7 @@ def parse_graph(
     if native is not None:
         _refuse(name, "a .rnne file, which is complete, takes", {**for_onnx, **for_weights})
         return native.graph
-    if content.startswith(_KERAS):
+    if isinstance(content, bytes) and content.startswith(_KERAS):
         from rnnengine.importers.keras import import_keras, is_keras
 
         if is_keras(content):
@@ -218,6 +227,7 @@ def parse_graph(
     if checkpoint is not None:
         _refuse(name, "a file of weights takes", for_onnx)
         return build_graph(checkpoint, architecture, prefix=prefix, layer=layer)
+    content = bytes(content)
     for offset, magic, what in _FOREIGN:
         if content[offset : offset + len(magic)] == magic:
             raise UnsupportedModelError(
@@ -230,9 +240,11 @@ def parse_graph(
 
 
 def model_inputs(
-    content: bytes, name: str, *, constants: Mapping[str, Any] | None = None
+    content: Content, name: str, *, constants: Mapping[str, Any] | None = None
 ) -> tuple[Value, ...]:
     """Inputs of an ONNX model as its file declares them, without those fixed by ``constants``."""
+    if not isinstance(content, bytes):
+        raise UnsupportedModelError(f"{name}: no ONNX model")
     from rnnengine.importers.onnx import onnx_inputs
 
     return onnx_inputs(content, name, constants=constants)

@@ -1,12 +1,13 @@
 """The engine's own file, ``.rnne``: a safetensors file that carries its graph.
 
-The tensors are the graph's constants, each at a multiple of 64 bytes: the header is padded with
-spaces, and byte tensors named ``_pad<n>`` fill the gaps between tensors. The metadata has one key,
-``rnnengine``, whose value is JSON:
+The tensors are the graph's constants, weights in packed form, each at a multiple of 64 bytes: the
+header is padded with spaces, and byte tensors named ``_pad<n>`` fill the gaps between tensors. The
+metadata has one key, ``rnnengine``, whose value is JSON:
 
 ============  ==================================================================================
-``format``    version of this description, 1
+``format``    version of this description, 2; files of 1 are read, they have no ``packed``
 ``graph``     name, source, inputs, outputs, nodes and states
+``packed``    which tensors are packed, and how: :mod:`rnnengine.importers.native_weights`
 ``sha256``    of the data, all bytes after the header
 ``origin``    strings about the file it was made from: ``file``, ``sha256``, ``framework``
 ``version``   of the package that wrote it
@@ -30,14 +31,15 @@ import numpy as np
 from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
 from rnnengine.graph import Dim, Graph, Node, Size, State, TensorType, UndecidedError, Value
 from rnnengine.graph.verify import verify
-from rnnengine.importers.safetensors import DTYPES, Header, tensor
+from rnnengine.importers.native_weights import constants, settled, stored
+from rnnengine.importers.safetensors import DTYPES, Content, Header
 from rnnengine.ops.recurrent import ACTIVATIONS, Activation
 
 __all__ = ["FORMAT", "KEY", "NativeFile", "is_native", "pack", "read_native", "unpack"]
 
 Array = np.ndarray[Any, Any]
 
-FORMAT = 1
+FORMAT = 2
 KEY = "rnnengine"
 _ALIGNMENT = 64
 _PAD = "_pad"
@@ -85,7 +87,8 @@ def pack(graph: Graph, *, origin: Mapping[str, str] | None = None, version: str 
     entries: dict[str, Any] = {}
     pieces: list[bytes] = []
     end = 0
-    for name, value in graph.constants.items():
+    tensors, packed = stored(graph)
+    for name, value in tensors.items():
         dtype = value.dtype.newbyteorder("<") if value.dtype.itemsize > 1 else value.dtype
         if dtype not in _CODES or name.startswith(_PAD):
             raise UnsupportedModelError(
@@ -105,6 +108,7 @@ def pack(graph: Graph, *, origin: Mapping[str, str] | None = None, version: str 
     description = {
         "format": FORMAT,
         "graph": _graph(graph),
+        "packed": packed,
         "sha256": _digest(data),
         "origin": dict(origin or {}),
         "version": version,
@@ -172,13 +176,14 @@ def _packed(value: Any, where: str) -> Any:
 
 
 def read_native(
-    content: bytes, name: str, header: Header, *, verify_data: bool = False
+    content: Content, name: str, header: Header, *, verify_data: bool = False
 ) -> NativeFile:
     """Read a ``.rnne`` file.
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or memoryview
+        The constants are views of it where they are aligned.
     name : str
         For messages.
     header : Header
@@ -201,10 +206,11 @@ def read_native(
                 f"{name}: format {version}, written by version {str(description.get('version'))!r} "
                 f"of the package; this one reads up to format {FORMAT}"
             )
-        if version != FORMAT:
-            raise ModelFormatError(f"{name}: format is {version!r}; expected {FORMAT}")
+        if type(version) is not int or version < 1:
+            raise ModelFormatError(f"{name}: format is {version!r}; expected 1 to {FORMAT}")
         _check_hash(content, header, description["sha256"], name, verify_data)
-        graph = verify(_unpacked_graph(description["graph"], content, header))
+        packed = description["packed"] if version > 1 else {}
+        graph = verify(_unpacked_graph(description["graph"], packed, content, header))
         origin, writer = description["origin"], description["version"]
         if not _strings([*origin, *origin.values(), writer]):
             raise TypeError("origin and version are not strings")
@@ -220,7 +226,7 @@ def read_native(
     return NativeFile(graph, origin, writer, verify_data)
 
 
-def _check_hash(content: bytes, header: Header, said: Any, name: str, verify_data: bool) -> None:
+def _check_hash(content: Content, header: Header, said: Any, name: str, verify_data: bool) -> None:
     if not isinstance(said, str) or len(said) != 64:
         raise ModelFormatError(f"{name}: its sha256 is {str(said)[:80]!r}; expected 64 digits")
     if verify_data:
@@ -253,17 +259,19 @@ def _name(value: Any) -> str:
     return value
 
 
-def _unpacked_graph(stored: Mapping[str, Any], content: bytes, header: Header) -> Graph:
+def _unpacked_graph(
+    said: Mapping[str, Any], packed: Mapping[str, Any], content: Content, header: Header
+) -> Graph:
     inputs = []
-    for name, dtype, shape in stored["inputs"]:
+    for name, dtype, shape in said["inputs"]:
         sizes = tuple(_size(unpack(s)) for s in shape)
         inputs.append(Value(_name(name), TensorType(_NAMES[dtype], sizes)))
     nodes = []
-    for op, name, used, made, attrs in stored["nodes"]:
+    for op, name, used, made, attrs in said["nodes"]:
         values = {key: unpack(value) for key, value in attrs.items()}
         nodes.append(Node(_name(op), _name(name), _optional(used), _optional(made), values))
     states = []
-    for name, source, target, start, initial, implicit in stored["states"]:
+    for name, source, target, start, initial, implicit in said["states"]:
         first, value = unpack(start), unpack(initial)
         if type(implicit) is not bool or not isinstance(first, tuple | None):
             raise TypeError(f"state {name!r} is malformed")
@@ -272,15 +280,16 @@ def _unpacked_graph(stored: Mapping[str, Any], content: bytes, header: Header) -
         ends = _name(source), _name(target)
         states.append(State(_name(name), *ends, first, value, implicit))
     kept = [key for key in header.tensors if not key.startswith(_PAD)]
-    return Graph(
-        _name(stored["name"]),
+    graph = Graph(
+        _name(said["name"]),
         tuple(inputs),
-        tuple(_name(output) for output in stored["outputs"]),
+        tuple(_name(output) for output in said["outputs"]),
         tuple(nodes),
-        {key: tensor(content, header, key) for key in kept},
+        constants(content, header, kept, packed),
         tuple(states),
-        _name(stored["source"]),
+        _name(said["source"]),
     )
+    return settled(graph)
 
 
 def _size(value: Any) -> Size:

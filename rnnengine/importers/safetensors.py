@@ -12,16 +12,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.importers.checkpoint import Checkpoint
 
-__all__ = ["Header", "Place", "is_safetensors", "parse", "read_checkpoint", "tensor"]
+__all__ = ["Content", "Header", "Place", "is_safetensors", "parse", "read_checkpoint", "tensor"]
 
 Array = np.ndarray[Any, Any]
+Content: TypeAlias = bytes | memoryview
+"""Of a file: what was read, or what it is mapped to."""
 
 DTYPES: dict[str, str] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4",
@@ -54,12 +56,12 @@ class Header:
     metadata: Mapping[str, str]
 
 
-def is_safetensors(content: bytes) -> bool:
+def is_safetensors(content: Content) -> bool:
     """Whether content starts as a safetensors file does."""
     return content[8:9] == b"{" and 2 <= int.from_bytes(content[:8], "little") <= _LARGEST_HEADER
 
 
-def parse(content: bytes, name: str) -> Header:
+def parse(content: Content, name: str) -> Header:
     """Check the structure of a file.
 
     Raises
@@ -77,7 +79,7 @@ def parse(content: bytes, name: str) -> Header:
             f"{name}: the header is said to have {length} bytes; the file has {len(content)} and "
             f"headers at most {_LARGEST_HEADER}"
         )
-    entries = _json(content[8 : 8 + length], name)
+    entries = _json(bytes(content[8 : 8 + length]), name)
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ModelFormatError(f"{name}: '__metadata__' is not a map of strings to strings")
@@ -163,7 +165,7 @@ def _sizes(value: Any) -> bool:
     return isinstance(value, list) and all(type(v) is int and v >= 0 for v in value)
 
 
-def tensor(content: bytes, header: Header, key: str) -> Array:
+def tensor(content: Content, header: Header, key: str) -> Array:
     """Return a tensor; a view of the content where that is aligned and native.
 
     float16 and bfloat16 are widened to float32.
@@ -182,7 +184,7 @@ def tensor(content: bytes, header: Header, key: str) -> Array:
     return flat.reshape(place.shape)
 
 
-def read_checkpoint(content: bytes, name: str) -> Checkpoint:
+def read_checkpoint(content: Content, name: str) -> Checkpoint:
     """Read the weights of a safetensors file.
 
     Raises

@@ -43,7 +43,7 @@ def evaluate(
         Where a feed or a computed size contradicts the graph.
     """
     sizes = bind_sizes(graph, feeds)
-    values: dict[str, Array] = dict(graph.constants)
+    values: dict[str, Array] = {k: np.asarray(v) for k, v in graph.constants.items()}
     for value in graph.inputs:
         values[value.name] = _computed(np.asarray(feeds[value.name]), value.type)
     remaining = _last_uses(graph)

@@ -115,7 +115,7 @@ class Inference:
         if (symbolic and not op.symbolic) or not self._affordable(outputs):
             return None
         try:
-            values = op.reference(node.attrs, known)
+            values = op.reference(node.attrs, [None if v is None else np.asarray(v) for v in known])
         except UndecidedError:
             return None
         return [_tidy(v, t) for v, t in zip(values, outputs, strict=False)]

@@ -74,7 +74,7 @@ def _weights(node: Node, constants: dict[str, Array]) -> tuple[Array, Array | No
         return None
     if attrs.get("alpha", 1.0) != 1.0 or attrs.get("beta", 1.0) != 1.0:
         return None
-    matrix = np.ascontiguousarray(b.T) if attrs.get("transB", 0) else b
+    matrix = b.T if attrs.get("transB", 0) else b
     c = node.inputs[2] if len(node.inputs) > 2 else None
     if c is None:
         return matrix, None

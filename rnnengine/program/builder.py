@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Dim, Size, product
+from rnnengine.graph import Dim, Size, as_packed, product
+from rnnengine.graph.packed import block_size
 from rnnengine.program.opcodes import Opcode
 from rnnengine.program.view import ARENA, CONSTANT, INPUT, OUTPUT, Buffer, View
 
@@ -25,10 +26,21 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Constant:
-    """A constant buffer's content; ``packed`` ones are [D, G, U, K] matrices still to be packed."""
+    """A constant buffer's content.
+
+    Attributes
+    ----------
+    array : array
+        The content; [D, G, U, K] matrices where it is still to be packed.
+    packed : bool
+        Whether the buffer holds weights in packed form.
+    ready : bool
+        ``array`` is the packed form already, and belongs to the graph.
+    """
 
     array: Array
     packed: bool
+    ready: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,10 +118,21 @@ class ProgramBuilder:
         self.constants.append(Constant(array, packed=False))
         return View.whole(self.buffer(CONSTANT, array.size, kind), array.shape)
 
-    def packed(self, array: Array) -> View:
-        """Make a constant of [D, G, U, K] matrices in packed form; the view is flat."""
-        self.constants.append(Constant(np.asarray(array, np.float32), packed=True))
-        size = packed_size(array.shape)
+    def packed(self, matrices: Array, gates: int = 1) -> View:
+        """Make a constant of matrices [D, gates * units, K], or [units, K], in packed form.
+
+        The view is flat. Matrices that are kept packed in the form wanted are taken as they are.
+        """
+        directions, rows, k = matrices.shape if matrices.ndim == 3 else (1, *matrices.shape)
+        units = rows // gates
+        kept = as_packed(matrices)
+        ready = kept.block(gates) if kept is not None else None
+        if ready is not None:
+            self.constants.append(Constant(ready, packed=True, ready=True))
+        else:
+            array = np.asarray(matrices, np.float32).reshape(directions, gates, units, k)
+            self.constants.append(Constant(array, packed=True))
+        size = block_size(directions, gates, units, k)
         return View.whole(self.buffer(CONSTANT, size), (size,))
 
     def emit(
@@ -203,12 +226,6 @@ class ProgramBuilder:
         if name not in self.symbols:
             raise UnsupportedModelError(f"size {name!r} is not the size of any input axis")
         return self.symbols.index(name)
-
-
-def packed_size(shape: Sequence[int]) -> int:
-    """Floats in the packed form of [D, G, U, K] matrices."""
-    directions, gates, units, k = shape
-    return directions * gates * (-(-units // 16) * 16) * k
 
 
 def _table(rows: list[list[int]], columns: int) -> Array:

@@ -33,7 +33,7 @@ def _weights(out: Emitter, node: Node, name: str, transpose: bool, scale: float)
         known = (known.astype(np.float64) * scale).astype(np.float32)
     if known is not None:
         matrix = known if transpose else known.T
-        return out.builder.packed(matrix[np.newaxis, np.newaxis])
+        return out.builder.packed(matrix)
     view = _scaled(out, node, out.read(name), scale)
     return pack_matrix(out, node, (view if transpose else view.permute((1, 0))).unsqueeze([0]))
 
@@ -42,7 +42,7 @@ def _vector(out: Emitter, node: Node, name: str) -> View:
     """Pack a vector [K] as the matrix [K, 1]."""
     known = out.known(name)
     if known is not None:
-        return out.builder.packed(known.reshape(1, 1, 1, -1))
+        return out.builder.packed(known.reshape(1, -1))
     return pack_matrix(out, node, out.read(name).unsqueeze([0, 1]))
 
 
@@ -68,7 +68,7 @@ def _bias(out: Emitter, name: str | None, units: int, scale: float) -> View | No
     if any(size != 1 for size in value.shape[:-1]):
         return None
     row = np.broadcast_to(value.reshape(-1), (units,)).astype(np.float64) * scale
-    return out.builder.packed(row.astype(np.float32).reshape(1, 1, units, 1))
+    return out.builder.packed(row.astype(np.float32).reshape(units, 1))
 
 
 def _emit_product(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
-from rnnengine.graph import Dim, Node, Size
+from rnnengine.graph import Dim, Node, Size, as_packed
 from rnnengine.ops.emission.linear import pack_matrix
 from rnnengine.ops.recurrent.common import RecurrentAttrs
 from rnnengine.ops.registry import Array, attach
@@ -41,7 +42,9 @@ class _Tensor:
     def rows(self, start: int, count: int) -> _Tensor:
         """Take rows of every direction."""
         if self.known is not None:
-            return _Tensor(self.known[:, start : start + count], None)
+            kept = as_packed(self.known)
+            rows = self.known[:, start : start + count] if kept is None else kept.rows(start, count)
+            return _Tensor(cast(Array, rows), None)
         assert self.view is not None
         return _Tensor(None, self.view.slice(1, start, count))
 
@@ -97,9 +100,8 @@ class _Weights:
     def pack(self, tensor: _Tensor, gates: int) -> View:
         """Pack [D, gates*units, k] (or [D, gates*units]) of all directions, one after the other."""
         if tensor.known is not None:
-            array = tensor.known.reshape(*tensor.known.shape[:2], -1)
-            directions, rows, k = array.shape
-            return self.out.builder.packed(array.reshape(directions, gates, rows // gates, k))
+            known = tensor.known
+            return self.out.builder.packed(known[..., None] if known.ndim == 2 else known, gates)
         view = self._view(tensor)
         view = view.unsqueeze([2]) if view.rank == 2 else view
         count, rows, k = (int(s) for s in view.shape if not isinstance(s, Dim))
