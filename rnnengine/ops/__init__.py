@@ -1,6 +1,8 @@
 """Operators: importing this package registers every one of them."""
 
 from rnnengine.ops import (
+    batchnorm,
+    conv,
     elementwise,
     fused,
     layout,
@@ -8,6 +10,7 @@ from rnnengine.ops import (
     logic,
     masks,
     normalize,
+    pool,
     recurrent,
     reshape,
     select,
@@ -22,6 +25,8 @@ __all__ = [
     "Inference",
     "NotAlongTime",
     "Op",
+    "batchnorm",
+    "conv",
     "elementwise",
     "emission",
     "evaluate",
@@ -34,6 +39,7 @@ __all__ = [
     "masks",
     "names",
     "normalize",
+    "pool",
     "recurrent",
     "reshape",
     "select",

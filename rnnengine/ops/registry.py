@@ -22,6 +22,7 @@ __all__ = [
     "TimeAxes",
     "Types",
     "Values",
+    "Window",
     "attach",
     "get",
     "names",
@@ -38,6 +39,55 @@ TimeAxes: TypeAlias = Sequence[int | None]
 
 class NotAlongTime(Exception):
     """An operator mixes time steps in a way that a stream cannot follow; the text says how."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How an output step depends on input steps, where a window slides along time.
+
+    Output step t reads the input steps ``t*stride - before + j*dilation`` for j in 0..taps-1; what
+    lies before the first step or behind the last is padding.
+
+    Attributes
+    ----------
+    taps : int
+        Input steps that one output step reads.
+    before, after : int
+        Steps of padding in front of the first input step and behind the last.
+    stride, dilation : int
+        Input steps from one output step to the next, and from one tap to the next.
+    pad : float or None
+        What padding stands for: a number that may be fed in its place, None where padded steps
+        change more than their values (a mean over fewer elements).
+    """
+
+    taps: int
+    before: int
+    after: int
+    stride: int
+    dilation: int
+    pad: float | None = 0.0
+
+    @property
+    def ahead(self) -> int:
+        """Steps that output t waits for after input step t*stride; not positive when causal."""
+        return (self.taps - 1) * self.dilation - self.before
+
+    @property
+    def history(self) -> int:
+        """Steps before input step t*stride that output t reads."""
+        return self.before
+
+    @property
+    def causal(self) -> bool:
+        """Whether, at stride 1, output t is there as soon as input t is, from the first step on."""
+        return self.ahead == 0 and self.after == 0 and self.stride == 1
+
+    def __str__(self) -> str:
+        text = f"reads {self.taps} time steps at once"
+        text += f", {self.dilation} apart" if self.dilation > 1 else ""
+        text += f", and moves on by {self.stride}" if self.stride > 1 else ""
+        return text + (f"; it looks {self.ahead} steps ahead" if self.ahead > 0 else "")
 
 
 @dataclass(frozen=True)
@@ -89,6 +139,10 @@ class Op:
         True where ``reference`` accepts object arrays of sizes.
     place : callable(node, types, view) -> list of View or None
         Given where the output must be, where each input would have to be so that no copy is needed.
+    window : callable(attrs, types, axes) -> Window or None
+        Given the time axis of each input, how an output step depends on steps of the first input,
+        where that is all that keeps ``stream`` from following; None in every other case. The time
+        axis of the output is that of the input.
     """
 
     name: str
@@ -100,6 +154,7 @@ class Op:
     settle: Callable[[Attrs, Types, Known], Settled | None] | None = None
     symbolic: bool = False
     place: Callable[[Node, Mapping[str, TensorType], View], list[View | None]] | None = None
+    window: Callable[[Attrs, Types, TimeAxes], Window | None] | None = None
 
 
 _OPS: dict[str, Op] = {}

@@ -20,6 +20,10 @@ Gather              inputs (data, indices); ``axis`` not negative
 Clip                inputs (x); ``min``, ``max``: number or None (bounds that are computed from
                     data stay inputs 1 and 2)
 Range               no inputs; ``start``, ``limit``, ``delta``: sizes; ``dtype``
+Conv, ConvTranspose ``kernel_shape``, ``strides``, ``dilations``, ``pads``, ``group`` present, no
+                    ``auto_pad``; ConvTranspose: ``output_padding`` present, no ``output_shape``
+MaxPool, LpPool,    ``kernel_shape``, ``strides``, ``dilations``, ``pads`` present, no ``auto_pad``
+AveragePool
 Transpose           ``perm`` always present
 Concat, Softmax,    ``axis`` not negative
 LogSoftmax

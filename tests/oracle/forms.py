@@ -157,4 +157,72 @@ LAYOUT = (
     Form("Constant", [], (12,), attrs={"value_float": 0.1}),
 )  # fmt: skip
 
-FORMS = (*UNARY, *BINARY, *LINEAR, *LAYOUT)
+IMAGE, SIGNAL = real(2, 4, 9, 7), real(2, 6, 11)
+
+
+def _conv(x: Array, w: Array, bias: bool = True, **attrs: Any) -> Form:
+    constants: list[Array | None] = [w, real(w.shape[0])] if bias else [w]
+    return Form("Conv", [x], (11, 22), constants, attrs, note=f"{x.shape} {w.shape}")
+
+
+def _transposed(x: Array, w: Array, units: int = 0, **attrs: Any) -> Form:
+    constants: list[Array | None] = [w, real(units)] if units else [w]
+    return Form("ConvTranspose", [x], (11, 22), constants, attrs, note=f"{x.shape} {w.shape}")
+
+
+def _pool(op: str, x: Array, opsets: tuple[int, ...], **attrs: Any) -> Form:
+    return Form(op, [x], opsets, attrs=attrs)
+
+
+CONV = (
+    _conv(SIGNAL, real(5, 6, 3)), _conv(SIGNAL, real(5, 6, 3), False, pads=[1, 2]),
+    _conv(SIGNAL, real(5, 6, 3), strides=[2], dilations=[2], pads=[4, 0]),
+    _conv(SIGNAL, real(6, 1, 4), group=6, pads=[0, 3]), _conv(SIGNAL, real(4, 3, 1), group=2),
+    _conv(SIGNAL, real(5, 6, 4), auto_pad="SAME_UPPER", strides=[3]),
+    _conv(SIGNAL, real(5, 6, 4), auto_pad="SAME_LOWER"),
+    _conv(SIGNAL, real(5, 6, 4), auto_pad="VALID", kernel_shape=[4]),
+    _conv(IMAGE, real(3, 4, 3, 3), pads=[1, 1, 1, 1]), _conv(IMAGE, real(3, 4, 1, 1)),
+    _conv(IMAGE, real(3, 4, 2, 3), strides=[2, 1], dilations=[3, 2], pads=[0, 1, 2, 3]),
+    _conv(IMAGE, real(8, 1, 3, 2), group=4, strides=[1, 2], pads=[2, 0, 0, 1]),
+    _conv(IMAGE, real(3, 4, 3, 2), auto_pad="SAME_UPPER", strides=[2, 2]),
+    _conv(IMAGE, real(3, 4, 3, 2), auto_pad="SAME_LOWER", strides=[2, 3]),
+    _conv(real(1, 2, 4, 5, 6), real(3, 2, 2, 3, 2), pads=[1, 0, 1, 0, 1, 0]),
+    _transposed(SIGNAL, real(6, 5, 3), 5), _transposed(SIGNAL, real(6, 2, 3), group=2, strides=[2]),
+    _transposed(SIGNAL, real(6, 5, 4), strides=[3], pads=[2, 1], output_padding=[2]),
+    _transposed(SIGNAL, real(6, 5, 3), dilations=[2], pads=[1, 0]),
+    _transposed(SIGNAL, real(6, 5, 3), strides=[2], output_shape=[23], output_padding=[1]),
+    _transposed(SIGNAL, real(6, 5, 4), strides=[3], auto_pad="SAME_UPPER"),
+    _transposed(IMAGE, real(4, 3, 3, 3), 3, strides=[1, 2], pads=[1, 1, 1, 1]),
+    _transposed(IMAGE, real(4, 1, 3, 5), 4, group=4, strides=[2, 3], dilations=[1, 2]),
+    _transposed(IMAGE, real(4, 2, 1, 5), group=2, strides=[1, 2], pads=[0, 2, 0, 2],
+                output_padding=[0, 1]),
+    _pool("MaxPool", SIGNAL, (8, 12), kernel_shape=[3]),
+    _pool("MaxPool", SIGNAL, (12,), kernel_shape=[3], strides=[2], pads=[1, 2], dilations=[2]),
+    _pool("MaxPool", SIGNAL, (12, 22), kernel_shape=[2], strides=[2], ceil_mode=1),
+    _pool("MaxPool", SIGNAL, (12,), kernel_shape=[3], strides=[2], auto_pad="SAME_UPPER"),
+    _pool("MaxPool", IMAGE, (8, 12), kernel_shape=[2, 3], strides=[2, 3], pads=[1, 0, 0, 2]),
+    _pool("MaxPool", IMAGE, (12,), kernel_shape=[2, 2], strides=[2, 3], ceil_mode=1),
+    _pool("MaxPool", IMAGE, (12,), kernel_shape=[2, 3], strides=[2, 3], auto_pad="SAME_LOWER"),
+    _pool("AveragePool", SIGNAL, (7, 19), kernel_shape=[3], strides=[2], pads=[1, 2]),
+    _pool("AveragePool", SIGNAL, (7, 19), kernel_shape=[3], pads=[1, 1], count_include_pad=1),
+    _pool("AveragePool", SIGNAL, (19,), kernel_shape=[3], dilations=[2], pads=[2, 1]),
+    _pool("AveragePool", IMAGE, (7,), kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+    _pool("AveragePool", IMAGE, (19,), kernel_shape=[2, 2], strides=[2, 3], ceil_mode=1),
+    _pool("AveragePool", IMAGE, (19,), kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0],
+          ceil_mode=1, count_include_pad=1),
+    _pool("LpPool", SIGNAL, (11, 18), kernel_shape=[3], strides=[2], pads=[1, 2]),
+    _pool("LpPool", IMAGE, (11,), kernel_shape=[3, 2], p=1),
+    _pool("LpPool", IMAGE, (18,), kernel_shape=[2, 2], p=3, dilations=[2, 1]),
+    Form("GlobalAveragePool", [IMAGE], (7, 22)), Form("GlobalMaxPool", [IMAGE], (7, 22)),
+    Form("GlobalAveragePool", [SIGNAL], (7,)), Form("GlobalLpPool", [IMAGE], (7,)),
+    Form("GlobalLpPool", [SIGNAL], (7,), attrs={"p": 1}),
+    Form("BatchNormalization", [IMAGE], (7, 9, 15), [real(4), real(4), real(4), real(4) ** 2]),
+    Form("BatchNormalization", [SIGNAL], (14,), [real(6), real(6), real(6), real(6) ** 2],
+         {"epsilon": 0.25}),
+    Form("BatchNormalization", [real(3, 5)], (15,), [real(5), real(5), real(5), real(5) ** 2]),
+    Form("Conv", [SIGNAL, real(5, 6, 3), real(5)], (11,), note="weights at run time"),
+    Form("BatchNormalization", [SIGNAL, real(6), real(6), real(6), real(6) ** 2], (15,),
+         note="parameters at run time"),
+)  # fmt: skip
+
+FORMS = (*UNARY, *BINARY, *LINEAR, *LAYOUT, *CONV)
