@@ -23,7 +23,7 @@ def recognises(content: bytes) -> bool:
             return b"data.pkl" in content[:4096] or b"data.pkl" in content[-65536:]
     if content[:1] == b"\x80" and content[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
-    return content[257:262] == b"ustar" and b"storages" in content[:4096]
+    return content[257:262] == b"ustar"
 
 
 def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkpoint:
