@@ -381,6 +381,11 @@ CASES: dict[str, Case] = {
     "abs": Case(0),
     "reciprocal": Case(0.5),
     "erf": Case(1.11),
+    "shrink": Case(0.5, ((0.5, 0), (0.5, 0.5), (1, -2))),
+    "sign": Case(0),
+    "floor": Case(0),
+    "ceil": Case(0),
+    "round": Case(0),
 }
 EDGES = (
     *(
@@ -469,7 +474,20 @@ def test_length_changes_no_bit(length: int, driver: Driver, arguments: Array) ->
 
 def test_zeros_keep_their_sign(driver: Driver) -> None:
     zeros = np.array([0.0, -0.0], np.float32)
-    for name in ("tanh", "erf", "relu", "identity", "leaky_relu", "elu", "softsign", "hard_tanh"):
+    for name in (
+        "tanh",
+        "erf",
+        "relu",
+        "identity",
+        "leaky_relu",
+        "elu",
+        "softsign",
+        "hard_tanh",
+        "sign",
+        "floor",
+        "ceil",
+        "round",
+    ):
         got = driver.floats(zeros, "apply", identifiers()[name], 0.5, 0, 0)
         assert np.array_equal(got.view(np.uint32), zeros.view(np.uint32)), name
 

@@ -44,6 +44,7 @@ UNARY: dict[str, Callable[[Attrs], Activation]] = {
     "HardSigmoid": lambda a: Activation("hard_sigmoid", a.get("alpha", 0.2), a.get("beta", 0.5)),
     "HardSwish": lambda a: Activation("hard_silu"),
     "Swish": lambda a: Activation("silu"),
+    "Shrink": lambda a: Activation("shrink", a.get("lambd", 0.5), a.get("bias", 0.0)),
     "Softplus": lambda a: Activation("softplus"),
     "Softsign": lambda a: Activation("softsign"),
     "Sigmoid": lambda a: Activation("sigmoid"),
@@ -57,6 +58,10 @@ UNARY: dict[str, Callable[[Attrs], Activation]] = {
     "Reciprocal": lambda a: Activation("reciprocal"),
     "Neg": lambda a: Activation("neg"),
     "Abs": lambda a: Activation("abs"),
+    "Sign": lambda a: Activation("sign"),
+    "Floor": lambda a: Activation("floor"),
+    "Ceil": lambda a: Activation("ceil"),
+    "Round": lambda a: Activation("round"),
 }
 """Unary operators as activations. ThresholdedRelu: the operator says x > alpha, the RNN text >=."""
 
@@ -83,9 +88,18 @@ def objects(*values: Array) -> bool:
     return any(v.dtype == object for v in values)
 
 
+_INTEGER: dict[str, Callable[[Array], Any]] = {
+    "Neg": np.negative,
+    "Abs": np.abs,
+    "Relu": lambda v: np.maximum(v, 0),
+    "Sign": np.sign,
+}
+"""Unary operators that are defined for integers too."""
+
+
 def _infer_unary(attrs: Attrs, types: Types, known: Known, *, op: str) -> list[TensorType]:
     x = present(types, 0, "X")
-    require_dtype(x.dtype, "fi" if op in ("Neg", "Abs", "Relu") else "f", f"{op}: input X")
+    require_dtype(x.dtype, "fi" if op in _INTEGER else "f", f"{op}: input X")
     return [x]
 
 
@@ -93,14 +107,9 @@ def _reference_unary(attrs: Attrs, values: Values, *, op: str) -> list[Array]:
     x = required(values, 0)
     if x.dtype.kind == "f":
         return [apply(UNARY[op](attrs), x)]
-    integer: dict[str, Callable[[Array], Array]] = {
-        "Neg": np.negative,
-        "Abs": np.abs,
-        "Relu": lambda v: np.maximum(v, 0),
-    }
     if objects(x) and op != "Neg":
         raise UndecidedError(op)
-    return [np.asarray(integer[op](x), x.dtype)]
+    return [np.asarray(_INTEGER[op](x), x.dtype)]
 
 
 def _stream_unary(attrs: Attrs, types: Types, known: Known, axes: TimeAxes) -> list[int | None]:
@@ -157,6 +166,7 @@ BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "Pow": _power,
     "Min": lambda a, b: _select(a, b, largest=False),
     "Max": lambda a, b: _select(a, b, largest=True),
+    "PRelu": lambda a, b: np.asarray(np.where(a < 0, a * b, a)),
 }
 """Arithmetic with broadcasting; Min and Max take any number of inputs and give NaN for NaN."""
 
@@ -170,7 +180,12 @@ def _infer_arithmetic(attrs: Attrs, types: Types, known: Known, *, op: str) -> l
     if op != "Pow" and any(t.dtype != dtype for t in operands):
         listed = ", ".join(str(t.dtype) for t in operands)
         raise ShapeError(f"{op}: element types {listed} differ; must be the same")
-    return [TensorType(dtype, broadcast([t.shape for t in operands], op))]
+    shape = broadcast([t.shape for t in operands], op)
+    if op == "PRelu" and shape != operands[0].shape:
+        raise ShapeError(
+            f"PRelu: slope is {operands[1]}; expected a shape that broadcasts to {operands[0]}"
+        )
+    return [TensorType(dtype, shape)]
 
 
 def _reference_arithmetic(attrs: Attrs, values: Values, *, op: str) -> list[Array]:
@@ -192,9 +207,30 @@ for _name in BINARY:
             functools.partial(_infer_arithmetic, op=_name),
             functools.partial(_reference_arithmetic, op=_name),
             functools.partial(_stream_broadcast, op=_name),
-            symbolic=True,
+            symbolic=_name != "PRelu",
         )
     )
+
+
+def _infer_mod(attrs: Attrs, types: Types, known: Known) -> list[TensorType]:
+    (result,) = _infer_arithmetic(attrs, types, known, op="Mod")
+    if result.dtype.kind == "f" and not attrs.get("fmod", 0):
+        raise ShapeError(f"Mod: operands are {result.dtype}; floats need fmod=1")
+    return [result]
+
+
+def _reference_mod(attrs: Attrs, values: Values) -> list[Array]:
+    """The remainder with the sign of the divisor, or of the dividend with fmod."""
+    a, b = as_computed(required(values, 0)), as_computed(required(values, 1))
+    if objects(a, b):
+        raise UndecidedError("Mod of a symbolic size")
+    if a.dtype.kind != "f" and np.any(b == 0):
+        raise UndecidedError("integer division by zero")
+    with np.errstate(all="ignore"):
+        return [np.asarray(np.fmod(a, b) if attrs.get("fmod", 0) else np.mod(a, b))]
+
+
+register(Op("Mod", _infer_mod, _reference_mod, functools.partial(_stream_broadcast, op="Mod")))
 
 
 def _clip_bounds(attrs: Attrs, values: Sequence[Array | None]) -> tuple[Any, Any]:

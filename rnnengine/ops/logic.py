@@ -104,6 +104,32 @@ def _reference_not(attrs: Attrs, values: Values) -> list[Array]:
 register(Op("Not", _infer_not, _reference_not, functools.partial(_stream, op="Not")))
 
 
+def _infer_test(attrs: Attrs, types: Types, known: Known, *, op: str) -> list[TensorType]:
+    x = present(types, 0, "X")
+    require_dtype(x.dtype, "f", f"{op}: X")
+    return [TensorType(_BOOL, x.shape)]
+
+
+def _reference_test(attrs: Attrs, values: Values, *, op: str) -> list[Array]:
+    """IsNaN; IsInf with ``detect_positive`` and ``detect_negative``."""
+    x = required(values, 0)
+    if op == "IsNaN":
+        return [np.isnan(x)]
+    positive = np.isposinf(x) & bool(attrs.get("detect_positive", True))
+    return [positive | (np.isneginf(x) & bool(attrs.get("detect_negative", True)))]
+
+
+for _name in ("IsNaN", "IsInf"):
+    register(
+        Op(
+            _name,
+            functools.partial(_infer_test, op=_name),
+            functools.partial(_reference_test, op=_name),
+            functools.partial(_stream, op=_name),
+        )
+    )
+
+
 def _infer_where(attrs: Attrs, types: Types, known: Known) -> list[TensorType]:
     condition, a, b = (present(types, i, n) for i, n in enumerate(("condition", "X", "Y")))
     require_dtype(condition.dtype, "b", "Where: condition")

@@ -26,7 +26,13 @@ MaxPool, LpPool,    ``kernel_shape``, ``strides``, ``dilations``, ``pads`` prese
 AveragePool
 Transpose           ``perm`` always present
 Concat, Softmax,    ``axis`` not negative
-LogSoftmax
+LogSoftmax, ArgMax,
+LayerNormalization
+Reduce...           inputs (x); ``axes`` ascending, not negative, all of them listed; ``keepdims``;
+                    ``noop_with_empty_axes`` true where no axis is left
+CumSum              inputs (x); ``axis`` not negative
+Pad                 inputs (x); ``pads``: sizes, two for every axis, and ``value`` (a computed
+                    value stays input 2)
 ==================  ==========================================================================
 
 Symbolic positions of a Slice are in range for the sizes the model was made for; whoever binds the

@@ -73,6 +73,11 @@ _ACTIVATIONS = (
     "abs",
     "reciprocal",
     "erf",
+    "shrink",
+    "sign",
+    "floor",
+    "ceil",
+    "round",
 )
 ACTIVATION_IDS = {name: i for i, name in enumerate(_ACTIVATIONS)}
 """Name of each activation to its number in ``src_c/core/activation.h``."""

@@ -45,7 +45,12 @@ typedef enum rnne_activation {
     RNNE_ACT_ABS = 33,              /* |x| */
     RNNE_ACT_RECIPROCAL = 34,       /* 1 / x */
     RNNE_ACT_ERF = 35,              /* erf(x) */
-    RNNE_ACT_COUNT = 36,
+    RNNE_ACT_SHRINK = 36,           /* x < -alpha ? x + beta : x > alpha ? x - beta : 0 */
+    RNNE_ACT_SIGN = 37,             /* -1, 0 or 1 */
+    RNNE_ACT_FLOOR = 38,            /* the largest integer that is not above x */
+    RNNE_ACT_CEIL = 39,             /* the smallest integer that is not below x */
+    RNNE_ACT_ROUND = 40,            /* the nearest integer, of two the even one */
+    RNNE_ACT_COUNT = 41,
 } rnne_activation;
 
 #endif

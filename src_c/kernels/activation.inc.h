@@ -112,6 +112,34 @@ VF_INLINE vf act_soft_shrink(vf x, float alpha)
     return vf_select(vf_gt(x, a), vf_sub(x, a), low);
 }
 
+VF_INLINE vf act_shrink(vf x, float lambda, float bias)
+{
+    vf inside = vf_select(vf_isnan(x), x, vf_zero());
+    vf high = vf_select(vf_gt(x, vf_set1(lambda)), vf_sub(x, vf_set1(bias)), inside);
+    return vf_select(vf_lt(x, vf_set1(-lambda)), vf_add(x, vf_set1(bias)), high);
+}
+
+VF_INLINE vf act_sign(vf x)
+{
+    vf below = vf_select(vf_lt(x, vf_zero()), vf_set1(-1.0f), x);
+    return vf_select(vf_gt(x, vf_zero()), vf_set1(1.0f), below);
+}
+
+/* The nearest integer, ties to even: adding 2^23 drops the fraction of anything smaller. Exact, as
+ * are floor and ceil, which correct it by 1; all keep the sign of x in a zero. */
+VF_INLINE vf act_round(vf x)
+{
+    const vf big = vf_set1(0x1p23f);
+    vf size = vf_abs(x), whole = vf_sub(vf_add(size, big), big);
+    return vf_select(vf_lt(size, big), vf_copysign(whole, x), x);
+}
+
+VF_INLINE vf act_floor(vf x)
+{
+    vf near = act_round(x);
+    return vf_select(vf_gt(near, x), vf_sub(near, vf_set1(1.0f)), near);
+}
+
 /* Error <= 2 ULP. */
 VF_INLINE vf act_sparse_plus(vf x)
 {
@@ -162,6 +190,11 @@ VF_INLINE vf act_inline(const int ID, float alpha, float beta, float gamma, vf x
     case RNNE_ACT_ABS: return vf_abs(x);
     case RNNE_ACT_RECIPROCAL: return vf_div(vf_set1(1.0f), x);
     case RNNE_ACT_ERF: return erf_f32(x);
+    case RNNE_ACT_SHRINK: return act_shrink(x, alpha, beta);
+    case RNNE_ACT_SIGN: return act_sign(x);
+    case RNNE_ACT_FLOOR: return act_floor(x);
+    case RNNE_ACT_CEIL: return vf_neg(act_floor(vf_neg(x)));
+    case RNNE_ACT_ROUND: return act_round(x);
     default: return x;
     }
 }
@@ -229,6 +262,11 @@ static __attribute__((unused)) void unary_f32(int id, float alpha, float beta, f
         UNARY_CASE(RNNE_ACT_ABS);
         UNARY_CASE(RNNE_ACT_RECIPROCAL);
         UNARY_CASE(RNNE_ACT_ERF);
+        UNARY_CASE(RNNE_ACT_SHRINK);
+        UNARY_CASE(RNNE_ACT_SIGN);
+        UNARY_CASE(RNNE_ACT_FLOOR);
+        UNARY_CASE(RNNE_ACT_CEIL);
+        UNARY_CASE(RNNE_ACT_ROUND);
     default: unary_loop(RNNE_ACT_IDENTITY, alpha, beta, gamma, x, y, n);
     }
 }

@@ -67,6 +67,7 @@ def model(form: Form, opset: int, axis: int | None = None) -> tuple[bytes, dict[
 
 X = real(3, 4, 5)
 POSITIVE = np.abs(X) + 0.1
+ODD = np.array([[1, np.nan, np.inf], [-np.inf, 0, -3]], np.float32)
 UNARY = (
     Form("Relu", [X]), Form("Sigmoid", [X]), Form("Tanh", [X]), Form("Exp", [X]), Form("Abs", [X]),
     Form("Neg", [X]), Form("Sqrt", [POSITIVE]), Form("Log", [POSITIVE]), Form("Reciprocal", [X]),
@@ -79,6 +80,11 @@ UNARY = (
     Form("ThresholdedRelu", [X], (10,), attrs={"alpha": 0.3}),
     Form("HardSwish", [3 * X], (14,)), Form("Mish", [X], (18,)),
     Form("Gelu", [X], (20,)), Form("Gelu", [X], (20,), attrs={"approximate": "tanh"}),
+    Form("Sign", [X], (9, 13)), Form("Floor", [3 * X]), Form("Ceil", [3 * X]),
+    Form("Round", [np.array([0.5, 1.5, -0.5, -2.5, 2.4, 1e9], np.float32)], (11, 22)),
+    Form("Shrink", [X], (9,)), Form("Shrink", [X], (9,), attrs={"lambd": 0.2, "bias": 0.3}),
+    Form("IsNaN", [ODD], (9, 20)), Form("IsInf", [ODD], (10, 20)),
+    Form("IsInf", [ODD], (10,), attrs={"detect_negative": 0}),
     Form("Not", [X > 0]),
     Form("Cast", [X * 3], attrs={"to": onnx.TensorProto.INT64}),
     Form("Cast", [integers(1, -2, 0)], attrs={"to": onnx.TensorProto.FLOAT}),
@@ -95,6 +101,11 @@ BINARY = (
     *(Form(op, [integers(7, -7, 8), integers(2, 2, -3)]) for op in ("Add", "Sub", "Mul", "Div")),
     Form("Pow", [POSITIVE, real(1)]), Form("Pow", [X, integers(2)], (13,)),
     Form("Min", [X, real(4, 5), real(5)], (8, 13)), Form("Max", [X, real(4, 1)], (8, 13)),
+    Form("Mean", [X, real(4, 5), real(5)], (8, 13)), Form("Mean", [X], (8,)),
+    Form("PRelu", [X, real(4, 1)], (7, 9, 16)), Form("PRelu", [X, real(1)], (7, 16)),
+    Form("Mod", [3 * X, POSITIVE], (10, 13), attrs={"fmod": 1}),
+    Form("Mod", [integers(7, -7, 8), integers(3, 3, -3)], (10, 13)),
+    Form("Mod", [integers(7, -7, 8), integers(3, 3, -3)], (10,), attrs={"fmod": 1}),
     Form("Max", [X], (8,)), Form("Sum", [X, real(4, 5), real(5)], (8, 13)),
     Form("Equal", [integers(1, 2), integers(1, 3)]),
     Form("Less", [X, real(5)], (9,)), Form("Greater", [X, real(5)], (9,)),
@@ -225,4 +236,68 @@ CONV = (
          note="parameters at run time"),
 )  # fmt: skip
 
-FORMS = (*UNARY, *BINARY, *LINEAR, *LAYOUT, *CONV)
+REDUCTIONS = (
+    *(
+        form
+        for op in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2", "SumSquare", "LogSumExp")
+        for form in (
+            Form(f"Reduce{op}", [X], (7, 11)),
+            Form(f"Reduce{op}", [X], (7, 11), attrs={"axes": [1], "keepdims": 0}),
+            Form(f"Reduce{op}", [X], (11,), attrs={"axes": [-1, 1]}),
+            Form(f"Reduce{op}", [X], (18, 21), [integers(-1)]),
+            Form(f"Reduce{op}", [X], (18,), [integers(2, 0)], {"keepdims": 0}),
+            Form(f"Reduce{op}", [X], (18,), attrs={"noop_with_empty_axes": 1}),
+        )
+    ),
+    Form("ReduceLogSum", [POSITIVE], (7, 11), attrs={"axes": [1]}),
+    Form("ReduceLogSum", [POSITIVE], (18,), [integers(-1)]),
+    Form("ReduceSum", [X], (13, 21), [integers(1)], {"keepdims": 0}),
+    Form("ReduceSum", [integers([1, 2], [3, 4])], (13,), [integers(1)]),
+    Form("ReduceMax", [integers([1, 2], [3, 4])], (18,), [integers(0)]),
+    Form("ReduceProd", [integers([1, 2], [3, 4])], (18,), [integers(0)]),
+    *(Form(op, [X], (7, 11, 13), attrs={"axis": 1}) for op in ("ArgMax", "ArgMin")),
+    Form("ArgMax", [X], (13,), attrs={"axis": -1, "keepdims": 0}),
+    Form("ArgMin", [np.round(X)], (12, 13), attrs={"axis": 2, "select_last_index": 1}),
+    Form("CumSum", [X], (11, 14), [np.int64(1)]),
+    Form("CumSum", [X], (14,), [np.int64(-1)], {"exclusive": 1}),
+    Form("CumSum", [X], (14,), [np.int64(2)], {"reverse": 1, "exclusive": 1}),
+)  # fmt: skip
+NORMS = (
+    Form("LayerNormalization", [X, real(5), real(5)], (17,)),
+    Form("LayerNormalization", [X, real(5)], (17,), attrs={"epsilon": 0.1}),
+    Form("LayerNormalization", [X, real(4, 5)], (17,), attrs={"axis": 1}, outputs=3),
+    Form("RMSNormalization", [X, real(5)], (23,)),
+    Form("InstanceNormalization", [X, real(4), real(4)], (7, 22)),
+    Form("InstanceNormalization", [real(2, 3, 4, 5), real(3), real(3)], attrs={"epsilon": 0.1}),
+    Form("GroupNormalization", [X], (18,), [real(2), real(2)], {"num_groups": 2}),
+    Form("GroupNormalization", [X], (21,), [real(4), real(4)], {"num_groups": 2}),
+    Form("LpNormalization", [X]), Form("LpNormalization", [X], attrs={"axis": 1, "p": 1}),
+    Form("MeanVarianceNormalization", [real(2, 3, 4, 5)], (9, 13)),
+    Form("MeanVarianceNormalization", [X], (13,), attrs={"axes": [1, 2]}),
+)  # fmt: skip
+INDEXING = (
+    Form("GatherElements", [X, integers([[0, 2], [1, -1]])], (11, 13), attrs={"axis": 1}),
+    Form("GatherND", [X, integers([0, 1], [2, -1])], (11, 13)),
+    Form("GatherND", [X, integers([0], [2], [1])], (12, 13), attrs={"batch_dims": 1}),
+    Form("ScatterND", [X, integers([0, 1], [2, 3]), real(2, 5)], (11, 13)),
+    Form("ScatterND", [X], (13,), [integers([1], [0]), real(2, 4, 5)]),
+    Form("ScatterND", [X, integers([1], [1]), real(2, 4, 5)], (16, 18), attrs={"reduction": "add"}),
+    Form("ScatterND", [X, integers([1], [1]), real(2, 4, 5)], (18,), attrs={"reduction": "max"}),
+    Form("ScatterElements", [X, integers([[0, 2], [1, -1]]), real(1, 2, 2)], (11, 13),
+         attrs={"axis": 1}),
+    Form("ScatterElements", [X, integers([[0, 0], [1, -1]]), real(1, 2, 2)], (16, 18),
+         attrs={"axis": 2, "reduction": "mul"}),
+    Form("Scatter", [X, integers([[0, 2], [1, 0]]), real(1, 2, 2)], (9,), attrs={"axis": 1}),
+    Form("Pad", [X], (7,), attrs={"pads": [0, 1, 2, 1, 0, 0], "value": 0.5}),
+    Form("Pad", [X], (7,), attrs={"pads": [0, 1, 2, 0, 0, 1], "mode": "reflect"}),
+    Form("Pad", [X], (7,), attrs={"pads": [0, 1, 2, 0, 5, 1], "mode": "edge"}),
+    Form("Pad", [X], (7,), attrs={"pads": [0, -1, 2, 0, 0, -1]}),
+    Form("Pad", [X], (11, 13), [integers(0, 1, 2, 1, 0, 0), np.float32(-1.5)]),
+    Form("Pad", [X], (11,), [integers(0, 2, 3, 0, 3, 4)], {"mode": "reflect"}),
+    Form("Pad", [X], (13,), [integers(0, 0, -2, 0, 1, -1)]),
+    Form("Pad", [X], (18, 21), [integers(1, 2), np.float32(2.5), integers(-1)]),
+    Form("Pad", [X], (18,), [integers(1, 2, 0, 1), None, integers(2, 0)], {"mode": "edge"}),
+    Form("Pad", [X], (19, 21), [integers(0, 1, 2, 0, 3, 1)], {"mode": "wrap"}),
+)  # fmt: skip
+
+FORMS = (*UNARY, *BINARY, *LINEAR, *LAYOUT, *CONV, *REDUCTIONS, *NORMS, *INDEXING)

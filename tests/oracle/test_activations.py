@@ -27,6 +27,7 @@ EXAMPLES = {
     "hard_shrink": [(0.5,)],
     "squareplus": [(4.0,)],
     "threshold": [(0.5, -1.0)],
+    "shrink": [(0.5, 0.25)],
 }
 
 
@@ -68,6 +69,7 @@ def test_limits_at_infinity(name: str) -> None:
 
 NOT_IN_KERAS = {
     "thresholded_relu", "affine", "scaled_tanh", "log", "sqrt", "neg", "abs", "reciprocal", "erf",
+    "shrink", "sign", "floor", "ceil", "round",
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_an_operator_that_follows_time_gives_the_same_in_parts(form: Form, axis:
     try:
         graph = fold(load_graph(content))
     except UnsupportedModelError as reason:
-        assert "cannot be decided" in str(reason)
+        assert "cannot be decided" in str(reason) or "is not fixed" in str(reason)
         return
     whole = feeds["in0"]
     if axis >= whole.ndim or isinstance(graph.inputs[0].type.shape[axis], int):
@@ -80,4 +80,5 @@ def test_an_operator_that_follows_time_gives_the_same_in_parts(form: Form, axis:
                     np.testing.assert_array_equal(part[name], value)
             else:
                 joined = np.concatenate([part[name] for part in parts], along)
-                np.testing.assert_array_equal(joined, value)
+                # NumPy's own sums depend on the size of the array they are part of.
+                np.testing.assert_allclose(joined, value, rtol=1e-12, atol=1e-12)

@@ -17,13 +17,15 @@ _REALS: dict[str, dict[str, float]] = {
     "Elu": {"alpha": 1.0},
     "Celu": {"alpha": 1.0},
     "HardSigmoid": {"alpha": 0.2, "beta": 0.5},
+    "Shrink": {"lambd": 0.5, "bias": 0.0},
 }
 """Unary operators with float attributes, and their defaults."""
 
 
 @converter(
-    "Abs", "Erf", "Exp", "HardSwish", "Identity", "Log", "Mish", "Neg", "Not", "Reciprocal",
-    "Relu", "Sigmoid", "Size", "Softplus", "Softsign", "Sqrt", "Tanh", *_REALS,
+    "Abs", "Ceil", "Erf", "Exp", "Floor", "HardSwish", "Identity", "IsNaN", "Log", "Mish", "Neg",
+    "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Size", "Softplus", "Softsign", "Sqrt",
+    "Tanh", *_REALS,
 )  # fmt: skip
 def _unary(call: Call) -> None:
     call.arity(1, 1)
@@ -55,30 +57,54 @@ def _gelu(call: Call) -> None:
 @converter("Swish")
 def _swish(call: Call) -> None:
     call.arity(1, 1)
-    call.attributes.only("alpha", call.attributes.real("alpha", 1.0), 1.0)
-    emit_same(call)
+    alpha = call.attributes.real("alpha", 1.0)
+    if alpha == 1.0:
+        emit_same(call)
+        return
+    factor = call.constant("alpha", np.asarray(alpha, call.type(0).dtype))
+    inner = call.made("Mul", [call.inputs[0], factor], None, "inner")
+    gate = call.made("Sigmoid", [inner], None, "gate")
+    call.emit("Mul", [call.inputs[0], gate], call.outputs)
+
+
+@converter("IsInf")
+def _is_inf(call: Call) -> None:
+    call.arity(1, 1)
+    names = ("detect_positive", "detect_negative")
+    emit_same(call, {name: call.attributes.flag(name, True) for name in names})
+
+
+@converter("Mod")
+def _mod(call: Call) -> None:
+    call.arity(2, 2)
+    emit_same(call, {"fmod": call.attributes.flag("fmod")})
 
 
 @converter(
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "MatMul",
-    "Mul", "Or", "Pow", "Sub", "Xor",
+    "Mul", "Or", "PRelu", "Pow", "Sub", "Xor",
 )  # fmt: skip
 def _binary(call: Call) -> None:
     call.arity(2, 2)
     emit_same(call)
 
 
-@converter("Max", "Min", "Sum")
+@converter("Max", "Mean", "Min", "Sum")
 def _variadic(call: Call) -> None:
-    """A chain of binary operators, first input first."""
+    """A chain of binary operators, first input first; Mean divides the sum."""
     call.arity(len(call.inputs) or 1, max(len(call.inputs), 1))
-    op = {"Sum": "Add"}.get(call.op, call.op)
+    op = {"Sum": "Add", "Mean": "Add"}.get(call.op, call.op)
     if len(call.inputs) == 1:
         call.emit("Identity", call.inputs, call.outputs)
         return
     merged = call.inputs[0]
     for i, name in enumerate(call.inputs[1:-1]):
         merged = call.made(op, [merged, name], None, f"part{i}")
+    if call.op == "Mean":
+        total = call.made(op, [merged, call.inputs[-1]], None, "total")
+        count = call.constant("count", np.asarray(len(call.inputs), call.type(0).dtype))
+        call.emit("Div", [total, count], call.outputs)
+        return
     call.emit(op, [merged, call.inputs[-1]], call.outputs)
 
 

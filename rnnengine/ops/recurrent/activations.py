@@ -153,6 +153,11 @@ _DEFINITIONS: dict[str, Definition] = {
     "abs": lambda x, a, b, c: np.abs(x),
     "reciprocal": lambda x, a, b, c: 1.0 / x,
     "erf": lambda x, a, b, c: _erf(x),
+    "shrink": lambda x, a, b, c: np.where(x < -a, x + b, np.where(x > a, x - b, 0.0)),
+    "sign": lambda x, a, b, c: np.sign(x),
+    "floor": lambda x, a, b, c: np.floor(x),
+    "ceil": lambda x, a, b, c: np.ceil(x),
+    "round": lambda x, a, b, c: np.rint(x),
 }
 
 
@@ -189,6 +194,8 @@ def discontinuities(activation: Activation) -> tuple[float, ...]:
         return (alpha,)
     if activation.name == "threshold" and alpha != beta:
         return (alpha,)
+    if activation.name == "shrink" and alpha != beta:
+        return (-alpha, alpha)
     if activation.name == "hard_shrink" and alpha > 0:
         return (-alpha, alpha)
     if activation.name == "relu_keras" and gamma != 0:
