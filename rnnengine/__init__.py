@@ -1,4 +1,11 @@
-"""rnnengine: CPU inference for recurrent networks, whole sequences and streams."""
+"""rnnengine: CPU inference for recurrent networks, whole sequences and streams.
+
+The parts are imported when they are first asked for: a program that only loads and runs a model
+does not pay for the readers of other formats, the layers of descriptions or the exporter.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from rnnengine._version import VERSION
 from rnnengine.errors import (
@@ -11,41 +18,43 @@ from rnnengine.errors import (
     UnsafeFileError,
     UnsupportedModelError,
 )
-from rnnengine.exporting import export_onnx
-from rnnengine.inspecting import Inspection, inspect
-from rnnengine.layers import (
-    ELU,
-    GELU,
-    GRU,
-    LSTM,
-    RNN,
-    SELU,
-    Add,
-    Concatenate,
-    Dense,
-    Dropout,
-    Embedding,
-    Hardsigmoid,
-    Identity,
-    Input,
-    LeakyReLU,
-    Linear,
-    LogSoftmax,
-    Mish,
-    Multiply,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Softsign,
-    Tanh,
-)
-from rnnengine.loading import cpu_info, load
-from rnnengine.model import Model, TensorInfo
-from rnnengine.saving import save
-from rnnengine.stream import Stream
+
+if TYPE_CHECKING:
+    from rnnengine.exporting import export_onnx
+    from rnnengine.inspecting import Inspection, inspect
+    from rnnengine.layers import (
+        ELU,
+        GELU,
+        GRU,
+        LSTM,
+        RNN,
+        SELU,
+        Add,
+        Concatenate,
+        Dense,
+        Dropout,
+        Embedding,
+        Hardsigmoid,
+        Identity,
+        Input,
+        LeakyReLU,
+        Linear,
+        LogSoftmax,
+        Mish,
+        Multiply,
+        ReLU,
+        Sequential,
+        Sigmoid,
+        SiLU,
+        Softmax,
+        Softplus,
+        Softsign,
+        Tanh,
+    )
+    from rnnengine.loading import cpu_info, load
+    from rnnengine.model import Model, TensorInfo
+    from rnnengine.saving import save
+    from rnnengine.stream import Stream
 
 __version__ = VERSION
 
@@ -95,3 +104,32 @@ __all__ = [
     "load",
     "save",
 ]
+
+_PARTS = {
+    "exporting": "export_onnx",
+    "inspecting": "Inspection inspect",
+    "layers": (
+        "ELU GELU GRU LSTM RNN SELU Add Concatenate Dense Dropout Embedding Hardsigmoid "
+        "Identity Input LeakyReLU Linear LogSoftmax Mish Multiply ReLU Sequential Sigmoid "
+        "SiLU Softmax Softplus Softsign Tanh"
+    ),
+    "loading": "cpu_info load",
+    "model": "Model TensorInfo",
+    "saving": "save",
+    "stream": "Stream",
+}
+_PART_OF = {name: part for part, names in _PARTS.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the part that a public name stands in."""
+    if name not in _PART_OF:
+        raise AttributeError(f"module 'rnnengine' has no attribute {name!r}")
+    value = getattr(import_module(f"rnnengine.{_PART_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """All public names, imported or not."""
+    return sorted({*globals(), *_PART_OF})

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rnnengine._c import cpu
 from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
 from rnnengine.graph import UndecidedError
 from rnnengine.importers import model_inputs, parse_graph, read_source
-from rnnengine.layers import Architecture
 from rnnengine.model import Model, SizedModel
+
+if TYPE_CHECKING:
+    from rnnengine.layers import Architecture
 
 __all__ = ["cpu_info", "load"]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from operator import index
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnengine._c.runtime import StreamRunner
 from rnnengine.compiler import Form
 from rnnengine.errors import ShapeError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Stream"]
 

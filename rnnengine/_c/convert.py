@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
 from rnnengine.errors import ShapeError
 
-__all__ = ["bad_output", "bad_shape", "shared_output", "to_array"]
+__all__ = ["bad_output", "bad_shape", "is_masked", "shared_output", "to_array"]
 
 _NAMES = {0: "float32", 1: "int32"}
+
+
+def is_masked(value: Any) -> bool:
+    """Whether a value is a masked array. Importing the module of these costs more than ours."""
+    masked = sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
@@ -27,7 +34,7 @@ def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
     ValueError
         Where a finite number would not stay one, or an integer would not stay the same.
     """
-    if isinstance(value, np.ma.MaskedArray):
+    if is_masked(value):
         raise TypeError(f"{name}: got a masked array; fill it first, for example x.filled(0)")
     is_array = hasattr(value, "dtype") or hasattr(value, "__array_interface__")
     try:

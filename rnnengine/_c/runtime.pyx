@@ -19,7 +19,7 @@ import numpy as np
 
 from rnnengine._c.core import Misfit
 
-from rnnengine._c.convert import bad_output, bad_shape, shared_output, to_array
+from rnnengine._c.convert import bad_output, bad_shape, is_masked, shared_output, to_array
 from rnnengine.errors import ShapeError, StreamBusyError
 
 cdef enum:
@@ -30,7 +30,7 @@ cdef enum:
 
 cdef object empty = np.empty
 cdef object float32 = np.dtype(np.float32)
-cdef object masked = np.ma.MaskedArray
+cdef object ndarray = np.ndarray
 
 
 cdef struct Port:
@@ -223,7 +223,7 @@ cdef class Worker:
     cdef int hold(self, int slot, object value, int dtype, str name) except -1:
         """Acquire the buffer of an input, converting it first where it is not native."""
         cdef bint plain = True
-        if type(value) is not masked:
+        if type(value) is ndarray or not is_masked(value):
             try:
                 PyObject_GetBuffer(value, &self.views[slot], PyBUF_RECORDS_RO)
             except (TypeError, BufferError, ValueError):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph, Value
-from rnnengine.importers.architecture import build_graph
-from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.native import NativeFile, is_native, read_native
 from rnnengine.importers.reading import read_file
 from rnnengine.importers.safetensors import Content, is_safetensors, parse
 from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
-from rnnengine.layers import Architecture
+
+if TYPE_CHECKING:
+    from rnnengine.importers.checkpoint import Checkpoint
+    from rnnengine.layers import Architecture
 
 __all__ = [
     "Source",
@@ -225,6 +226,8 @@ def parse_graph(
                 return import_keras(content, name)
     checkpoint = read_checkpoint(content, name)
     if checkpoint is not None:
+        from rnnengine.importers.architecture import build_graph
+
         _refuse(name, "a file of weights takes", for_onnx)
         return build_graph(checkpoint, architecture, prefix=prefix, layer=layer)
     content = bytes(content)

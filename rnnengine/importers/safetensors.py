@@ -12,12 +12,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.importers.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from rnnengine.importers.checkpoint import Checkpoint
 
 __all__ = ["Content", "Header", "Place", "is_safetensors", "parse", "read_checkpoint", "tensor"]
 
@@ -192,6 +194,8 @@ def read_checkpoint(content: Content, name: str) -> Checkpoint:
     ModelFormatError, UnsupportedModelError
         As :func:`parse`.
     """
+    from rnnengine.importers.checkpoint import Checkpoint
+
     header = parse(content, name)
     tensors = {key: tensor(content, header, key) for key in header.tensors}
     return Checkpoint(tensors, {}, "safetensors", name)
