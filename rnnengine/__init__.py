@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Hardsigmoid,
         Identity,
         Input,
+        LayerCall,
         LeakyReLU,
         Linear,
         LogSoftmax,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
         Softplus,
         Softsign,
         Tanh,
+        Value,
     )
     from rnnengine.loading import cpu_info, load
     from rnnengine.model import Model, TensorInfo
@@ -75,6 +77,7 @@ __all__ = [
     "Identity",
     "Input",
     "Inspection",
+    "LayerCall",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -98,6 +101,7 @@ __all__ = [
     "TensorInfo",
     "UnsafeFileError",
     "UnsupportedModelError",
+    "Value",
     "cpu_info",
     "export_onnx",
     "inspect",
@@ -110,8 +114,8 @@ _PARTS = {
     "inspecting": "Inspection inspect",
     "layers": (
         "ELU GELU GRU LSTM RNN SELU Add Concatenate Dense Dropout Embedding Hardsigmoid "
-        "Identity Input LeakyReLU Linear LogSoftmax Mish Multiply ReLU Sequential Sigmoid "
-        "SiLU Softmax Softplus Softsign Tanh"
+        "Identity Input LayerCall LeakyReLU Linear LogSoftmax Mish Multiply ReLU Sequential "
+        "Sigmoid SiLU Softmax Softplus Softsign Tanh Value"
     ),
     "loading": "cpu_info load",
     "model": "Model TensorInfo",

@@ -14,7 +14,7 @@ from rnnengine.importers import model_inputs, parse_graph, read_source
 from rnnengine.model import Model, SizedModel
 
 if TYPE_CHECKING:
-    from rnnengine.layers import Architecture
+    from rnnengine.layers import Architecture, Replacement
 
 __all__ = ["cpu_info", "load"]
 
@@ -33,6 +33,7 @@ def load(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    replacements: Mapping[str, Replacement] | None = None,
     verify: bool = False,
     mmap: bool = False,
 ) -> Model:
@@ -57,6 +58,11 @@ def load(
         ``"encoder.lstm"``. Its outputs are ``output``, ``h_n`` and, for the LSTM, ``c_n``.
     prefix : str, optional
         Part of such a file that ``architecture`` or ``layer`` is about.
+    replacements : mapping of str to layer or function, optional
+        What stands for layers of a Keras model whose code cannot be read (Lambda, classes of the
+        user's own), by name or class of the layer: a description such as
+        ``rn.LayerNorm(64)``, which gets the layer's weights, or ``function(layer, *inputs)``, which
+        writes operators; see :mod:`rnnengine.layers.replacing`.
     verify : bool
         Hold the data of a ``.rnne`` file against the hash in it; structure is always checked.
     mmap : bool
@@ -92,6 +98,7 @@ def load(
         architecture=architecture,
         layer=layer,
         prefix=prefix,
+        replacements=replacements,
         verify=verify,
     )
     try:

@@ -185,15 +185,15 @@ def class_of_the_users(file: Any) -> None:
     whole(file, sequential(dense(), entry("Mine")))
 
 
-@hostile(UnsupportedModelError, "os.system, which is not Keras' own")
+@hostile(UnsupportedModelError, "class 'os.system', which is not supported: it is not")
 def module_path(file: Any) -> None:
     raw = {**entry("system"), "module": "os", "registered_name": None}
     whole(file, sequential(dense(), raw))
 
 
-@hostile(UnsupportedModelError, "registered|'evil>Thing'")
+@hostile(UnsupportedModelError, "class 'evil>Dense', which is not supported")
 def registered_name(file: Any) -> None:
-    raw = {**entry("Dense", units=2), "registered_name": "evil>Thing"}
+    raw = {**entry("Dense", units=2, name="b"), "registered_name": "evil>Dense"}
     whole(file, sequential(dense(), raw))
 
 

@@ -15,7 +15,7 @@ from rnnengine.importers.safetensors import read_checkpoint as read_safetensors
 
 if TYPE_CHECKING:
     from rnnengine.importers.checkpoint import Checkpoint
-    from rnnengine.layers import Architecture
+    from rnnengine.layers import Architecture, Replacement
 
 __all__ = [
     "Source",
@@ -135,6 +135,7 @@ def load_graph(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    replacements: Mapping[str, Replacement] | None = None,
     verify: bool = False,
 ) -> Graph:
     """Read a model file into a graph.
@@ -155,6 +156,8 @@ def load_graph(
         Path of the one recurrent layer of a file of weights that is wanted.
     prefix : str, optional
         Part of a file of weights that ``architecture`` or ``layer`` is about.
+    replacements : mapping of str to Replacement, optional
+        What stands for layers of a Keras model that cannot be read, by their name or class.
     verify : bool
         Hold the data of a ``.rnne`` file against the hash in it.
 
@@ -181,6 +184,7 @@ def load_graph(
         architecture=architecture,
         layer=layer,
         prefix=prefix,
+        replacements=replacements,
         verify=verify,
     )
 
@@ -194,6 +198,7 @@ def parse_graph(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    replacements: Mapping[str, Replacement] | None = None,
     verify: bool = False,
     sizes: Mapping[str, int] | None = None,
 ) -> Graph:
@@ -204,7 +209,7 @@ def parse_graph(
     content : bytes or memoryview
     name : str
         For messages.
-    constants, external_data, architecture, layer, prefix, verify
+    constants, external_data, architecture, layer, prefix, replacements, verify
         As for :func:`load_graph`.
     sizes : mapping of str to int, optional
         Numbers for symbolic sizes of an ONNX model's inputs.
@@ -213,9 +218,11 @@ def parse_graph(
         raise ModelFormatError(f"{name}: the file is empty; expected a model")
     for_onnx = {"constants": constants, "external_data": external_data, "sizes": sizes}
     for_weights = {"architecture": architecture, "layer": layer, "prefix": prefix}
+    for_keras = {"replacements": replacements}
     native = read_native_file(content, name, verify=verify)
     if native is not None:
-        _refuse(name, "a .rnne file, which is complete, takes", {**for_onnx, **for_weights})
+        options = {**for_onnx, **for_weights, **for_keras}
+        _refuse(name, "a .rnne file, which is complete, takes", options)
         return native.graph
     if isinstance(content, bytes) and content.startswith(_KERAS):
         from rnnengine.importers.keras import import_keras, is_keras
@@ -223,12 +230,12 @@ def parse_graph(
         if is_keras(content):
             _refuse(name, "a Keras file takes", for_onnx)
             if not any(for_weights.values()):
-                return import_keras(content, name)
+                return import_keras(content, name, replacements=replacements)
     checkpoint = read_checkpoint(content, name)
     if checkpoint is not None:
         from rnnengine.importers.architecture import build_graph
 
-        _refuse(name, "a file of weights takes", for_onnx)
+        _refuse(name, "a file of weights takes", {**for_onnx, **for_keras})
         return build_graph(checkpoint, architecture, prefix=prefix, layer=layer)
     content = bytes(content)
     for offset, magic, what in _FOREIGN:
@@ -236,7 +243,7 @@ def parse_graph(
             raise UnsupportedModelError(
                 f"{name}: {what}; accepted: ONNX, Keras, PyTorch, safetensors, npz and .rnne"
             )
-    _refuse(name, "an ONNX model takes", for_weights)
+    _refuse(name, "an ONNX model takes", {**for_weights, **for_keras})
     from rnnengine.importers.onnx import import_onnx
 
     return import_onnx(content, name, constants=constants, external_data=external_data, sizes=sizes)

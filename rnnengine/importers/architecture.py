@@ -29,7 +29,7 @@ from rnnengine.layers import (
     describe,
 )
 
-__all__ = ["build_graph"]
+__all__ = ["build_graph", "build_layer"]
 
 _INPUT, _OUTPUT = "input", "output"
 
@@ -124,6 +124,41 @@ def build_graph(
     return _network(checkpoint, groups, architecture)
 
 
+def build_layer(checkpoint: Checkpoint, layer: Layer, inputs: Sequence[Value]) -> Graph:
+    """Give a layer or a chain its weights and its inputs, whose types are known.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        Nothing but the weights of the layer.
+    layer : Layer
+    inputs : sequence of Value
+
+    Returns
+    -------
+    Graph
+        Of one output.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError
+        As for :func:`build_graph`.
+    """
+    least, most = layer.inputs
+    if not least <= len(inputs) <= most:
+        raise UnsupportedModelError(
+            f"{checkpoint.source}: {describe(layer)} takes {least} to {most} inputs; got "
+            f"{len(inputs)}"
+        )
+    flat = _Flat()
+    for value in inputs:
+        flat.steps.append(_Step(InputLayer(name=value.name), value.name, False, ()))
+    last = flat.layer(layer, *_root(layer), tuple((i, _OUTPUT) for i in range(len(inputs))))
+    groups = groups_of(checkpoint) if checkpoint.tensors else {}
+    found = _assigned(checkpoint, groups, flat.steps)
+    return _emitted(checkpoint, flat.steps, found, {_OUTPUT: last}, inputs)
+
+
 def _chain(checkpoint: Checkpoint, groups: Mapping[str, Group], layer: Layer) -> Graph:
     """A layer or a chain, whose input follows from its first layers."""
     flat = _Flat()
@@ -195,8 +230,11 @@ def _emitted(
     steps: Sequence[_Step],
     found: Mapping[int, Group],
     results: Mapping[str, tuple[int, str]],
+    inputs: Sequence[Value] = (),
 ) -> Graph:
-    inputs = [_declared(step.layer) for step in steps if isinstance(step.layer, InputLayer)]
+    """Nodes of the steps; inputs are those that the steps declare unless they are given."""
+    declared = [step.layer for step in steps if isinstance(step.layer, InputLayer)]
+    inputs = inputs or [_declared(layer) for layer in declared]
     taken = [value.name for value in inputs] + list(results)
     if len(set(taken)) != len(taken):
         raise UnsupportedModelError(

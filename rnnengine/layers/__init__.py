@@ -60,6 +60,7 @@ from rnnengine.layers.recurrent import (
     RNN,
     Recurrent,
 )
+from rnnengine.layers.replacing import LayerCall, Replacement, Value
 from rnnengine.layers.words import (
     cell_activation,
     operator,
@@ -85,6 +86,7 @@ __all__ = [
     "Input",
     "InputLayer",
     "Layer",
+    "LayerCall",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -93,6 +95,7 @@ __all__ = [
     "Multiply",
     "ReLU",
     "Recurrent",
+    "Replacement",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -101,6 +104,7 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Tensor",
+    "Value",
     "cell_activation",
     "describe",
     "operator",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph
 from rnnengine.importers.keras import config
 from rnnengine.importers.keras.archive import is_keras_archive, read_archive
-from rnnengine.importers.keras.config import Version
+from rnnengine.importers.keras.config import Replacements, Version
 from rnnengine.importers.keras.graph import import_config
 from rnnengine.importers.keras.hdf5 import MAGIC, Group, read_hdf5
+from rnnengine.layers import Replacement
 
 __all__ = ["import_keras", "import_weights", "is_keras"]
 
@@ -20,7 +23,9 @@ def is_keras(content: bytes) -> bool:
     return content.startswith(MAGIC) or is_keras_archive(content)
 
 
-def import_keras(content: bytes, name: str) -> Graph:
+def import_keras(
+    content: bytes, name: str, *, replacements: Mapping[str, Replacement] | None = None
+) -> Graph:
     """Read a Keras model with its configuration and weights.
 
     Parameters
@@ -29,6 +34,8 @@ def import_keras(content: bytes, name: str) -> Graph:
         A `.keras` archive of Keras 3 or late tf.keras, or an HDF5 file of any Keras.
     name : str
         Name of the file for messages.
+    replacements : mapping of str to Replacement, optional
+        By name or class of a layer: what stands for it. See :mod:`rnnengine.layers.replacing`.
 
     Returns
     -------
@@ -43,11 +50,12 @@ def import_keras(content: bytes, name: str) -> Graph:
     UnsafeFileError
         It refers to other files.
     """
+    given = Replacements(replacements)
     if is_keras_archive(content):
         archive = read_archive(content, name)
         metadata = config.parse(archive.metadata, f"{name}: metadata.json")
         raw = config.parse(archive.config, f"{name}: config.json")
-        version = _version(metadata.get("keras_version"), name)
+        version = replace(_version(metadata.get("keras_version"), name), replacements=given)
         return import_config(raw, read_hdf5(archive.weights, name), version, name)
     root = read_hdf5(content, name)
     text = root.attrs.get("model_config")
@@ -59,11 +67,17 @@ def import_keras(content: bytes, name: str) -> Graph:
     if not isinstance(text, str):
         raise ModelFormatError(f"{name}: model_config is {type(text).__name__}; expected text")
     raw = config.parse(text, f"{name}: model_config")
-    return import_config(raw, root, file_version(root, name), name)
+    version = replace(file_version(root, name), replacements=given)
+    return import_config(raw, root, version, name)
 
 
 def import_weights(
-    content: bytes, configuration: bytes | str, name: str, *, keras_version: str | None = None
+    content: bytes,
+    configuration: bytes | str,
+    name: str,
+    *,
+    keras_version: str | None = None,
+    replacements: Mapping[str, Replacement] | None = None,
 ) -> Graph:
     """Read a file of weights beside the JSON text of the model (``model.to_json()``).
 
@@ -77,6 +91,8 @@ def import_weights(
         Name of the file for messages.
     keras_version : str, optional
         Of the Keras that wrote it, where neither the JSON text nor the weights say so.
+    replacements : mapping of str to Replacement, optional
+        As for :func:`import_keras`.
 
     Returns
     -------
@@ -91,6 +107,7 @@ def import_weights(
     raw = config.parse(configuration, f"{name}: configuration")
     said = keras_version or raw.get("keras_version")
     version = _version(said, name) if said else file_version(root, name)
+    version = replace(version, replacements=Replacements(replacements))
     return import_config(raw, root, version, name)
 
 

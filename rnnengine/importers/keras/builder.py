@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.graph import Node, Size, TensorType, Value, fresh
+from rnnengine.graph import Graph, Node, Size, TensorType, Value, fresh
 from rnnengine.importers.keras.config import Layer, Version
 from rnnengine.importers.keras.hdf5 import Array
 from rnnengine.importers.keras.names import Params, Slots
@@ -17,6 +17,7 @@ from rnnengine.ops.types import Inference
 
 __all__ = [
     "KINDS",
+    "REPLACED",
     "Builder",
     "Context",
     "Kind",
@@ -105,6 +106,19 @@ class Builder:
         self.inference.add(node)
         self.nodes.append(node)
 
+    def inline(self, graph: Graph, inputs: Sequence[str], base: str) -> list[str]:
+        """Append another graph, its inputs replaced by values; return what its outputs became."""
+        names = dict(zip((v.name for v in graph.inputs), inputs, strict=True))
+        for name, value in graph.constants.items():
+            names[name] = self.constant(f"{base}.{name}", value)
+        for node in graph.nodes:
+            for made in filter(None, node.outputs):
+                names[made] = self.fresh(f"{base}.{made}")
+            ins = [None if name is None else names[name] for name in node.inputs]
+            outs = [None if name is None else names[name] for name in node.outputs]
+            self.node(node.op, f"{base}.{node.name}", ins, outs, node.attrs)
+        return [names[name] for name in graph.outputs]
+
     def mask(self, op: str, base: str, inputs: Sequence[str], attrs: Mapping[str, Any]) -> str:
         """A mask; the same one for the same question."""
         key = (op, tuple(inputs), tuple(sorted(attrs.items())))
@@ -129,8 +143,8 @@ class Context:
         Name of the layer with those of the networks around it.
     states : tuple of Tensor
         Initial states it is called with.
-    given_mask : Steps or None
-        Mask it is called with.
+    given_masks : tuple of Steps or None
+        Masks it is called with, one or as many as its inputs; empty where the call says none.
     numbers : tuple of float
         Numbers it is called with.
     """
@@ -141,7 +155,7 @@ class Context:
     version: Version
     path: str
     states: tuple[Tensor, ...] = field(default=())
-    given_mask: Steps | None = None
+    given_masks: tuple[Steps | None, ...] = ()
     numbers: tuple[float, ...] = ()
 
     @property
@@ -241,6 +255,14 @@ class Context:
             return names[0]
         return self.builder.mask("Max", self.path, names, {})
 
+    def masks(self, inputs: Sequence[Tensor]) -> list[str | None]:
+        """Mask of each input: that of the call if it says one, else the input's own."""
+        if not self.given_masks:
+            return [t.mask for t in inputs]
+        given = list(self.given_masks[: len(inputs)])
+        given += [None] * (len(inputs) - len(given))
+        return [None if steps is None else self.mask_of(steps) for steps in given]
+
     def mask_of(self, steps: Steps) -> str | None:
         """A mask of the graph; None where all steps count."""
         if steps.differs is not None or steps.any_of == frozenset():
@@ -316,11 +338,16 @@ class Kind:
 KINDS: dict[str, Kind] = {}
 """Class names of Keras that are understood; filled by :mod:`rnnengine.importers.keras.layers`."""
 
+REPLACED = "(replaced)"
+"""The entry for layers that something of the caller's stands for."""
+
 _REFUSED = {
-    "Lambda": "it holds code, which is never run; replace it by layers of Keras",
-    "Conv1D": "convolutions are not there yet",
-    "TFOpLambda": "it is a call of a TensorFlow function; replace it by layers of Keras",
-    "SlicingOpLambda": "it is a slice written in Python; replace it by Cropping1D",
+    "Lambda": "it holds code, which is never run",
+    "TFOpLambda": "it is a call of a TensorFlow function",
+    "SlicingOpLambda": "it is a slice written in Python",
+    "ConvLSTM1D": "recurrent convolutions are not computed",
+    "ConvLSTM2D": "recurrent convolutions are not computed",
+    "ConvLSTM3D": "recurrent convolutions are not computed",
 }
 
 
@@ -352,11 +379,14 @@ def known(layer: Layer, path: str) -> Kind:
     UnsupportedModelError
         Nothing.
     """
-    found = KINDS.get(layer.kind)
+    found = KINDS.get(REPLACED if layer.replacement is not None else layer.kind)
     if found is None:
-        reason = _REFUSED.get(layer.kind, f"accepted: {', '.join(sorted(KINDS))}")
+        listed = ", ".join(sorted(kind for kind in KINDS if kind[0].isupper()))
+        foreign = f"it is not Keras' own; accepted: {listed}"
+        reason = _REFUSED.get(layer.kind, foreign)
         raise UnsupportedModelError(
-            f"layer {path!r} is of class {layer.kind!r}, which is not supported: {reason}"
+            f"layer {path!r} is of class {layer.kind!r}, which is not supported: {reason}. Where "
+            f"other layers compute the same, pass replacements={{{layer.name!r}: ...}}"
         )
     return found
 

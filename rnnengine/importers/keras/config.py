@@ -10,10 +10,11 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
+from rnnengine.layers import Replacement
 
 __all__ = [
     "NETWORKS",
@@ -23,6 +24,7 @@ __all__ = [
     "Layer",
     "Network",
     "Ref",
+    "Replacements",
     "Version",
     "network",
     "parse",
@@ -47,6 +49,41 @@ _KERAS_1 = {
 """Words of Keras 1 that Keras 2 renamed, for layers whose word it is; Embedding keeps its own."""
 
 
+class Replacements:
+    """What the caller gives for layers whose class cannot be read, by name or class of the layer.
+
+    Parameters
+    ----------
+    given : mapping of str to Replacement, optional
+    """
+
+    def __init__(self, given: Mapping[str, Replacement] | None = None) -> None:
+        self._given = dict(given or {})
+        self._used: set[str] = set()
+
+    def find(self, name: str, kind: str) -> Replacement | None:
+        """The one for a layer: by its name, by its whole class, or by the last part of that."""
+        for key in (name, kind, _bare(kind)):
+            if key in self._given:
+                self._used.add(key)
+                return self._given[key]
+        return None
+
+    def check(self, where: str) -> None:
+        """Refuse those that no layer of the file took."""
+        unused = sorted(self._given.keys() - self._used)
+        if unused:
+            raise UnsupportedModelError(
+                f"{where}: replacements names {', '.join(map(repr, unused))}; the model has no "
+                "layer of that name or class"
+            )
+
+
+def _bare(kind: str) -> str:
+    """Name of a class without its module or package."""
+    return re.split(r"[>.]", kind)[-1]
+
+
 @dataclass(frozen=True)
 class Version:
     """The Keras that wrote a file.
@@ -56,11 +93,18 @@ class Version:
     major, minor : int
     tf : bool
         tf.keras, whose early versions already had what Keras got later.
+    replacements : Replacements
+        What stands for the layers of the file that are not of that Keras.
     """
 
     major: int
     minor: int
     tf: bool = False
+    replacements: Replacements = field(default_factory=Replacements, compare=False)
+
+    def since(self, major: int, minor: int) -> bool:
+        """Whether it is that version or a later one."""
+        return (self.major, self.minor) >= (major, minor)
 
     @classmethod
     def parse(cls, text: str | None) -> Version:
@@ -85,23 +129,29 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: inputs, initial state, mask and numbers it is given."""
+    """One call of a layer: inputs, initial state, masks (of each input, if any) and numbers."""
 
     inputs: tuple[Ref, ...]
     states: tuple[Ref, ...] = ()
-    mask: Ref | None = None
+    masks: tuple[Ref | None, ...] = ()
     numbers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: class, name, configuration, and where it is called."""
+    """One layer: class, name, configuration, where it is called, and what stands for it."""
 
     kind: str
     name: str
     config: Config
     calls: tuple[Call, ...] = ()
     input_shape: Any = None
+    replacement: Replacement | None = None
+
+    @property
+    def bare(self) -> str:
+        """Name of the class without its module."""
+        return _bare(self.kind)
 
     @property
     def where(self) -> str:
@@ -155,8 +205,6 @@ def layer(raw: Any, version: Version, where: str) -> Layer:
     ------
     ModelFormatError
         It has no class name or no configuration.
-    UnsupportedModelError
-        Its class is not one of Keras' own.
     """
     entry = _mapping(raw, where)
     kind = entry.get("class_name")
@@ -168,26 +216,23 @@ def layer(raw: Any, version: Version, where: str) -> Layer:
         {"layers": config} if isinstance(config, list) else _mapping(config, f"{where} ({kind})")
     )
     name = config.get("name") or entry.get("name") or kind.lower()
-    module = entry.get("module")
-    registered = entry.get("registered_name")
-    if isinstance(module, str) and module and module.split(".")[0] not in _HOMES:
-        raise UnsupportedModelError(
-            f"{where}: layer {name!r} is of class {module}.{kind}, which is not Keras' own"
-        )
-    if isinstance(registered, str) and ">" in registered and not registered.startswith("Keras>"):
-        raise UnsupportedModelError(
-            f"{where}: layer {name!r} is of class {registered!r}, which is not Keras' own"
-        )
     if not isinstance(name, str) or not 0 < len(name) <= 1000:
         raise ModelFormatError(f"{where} ({kind}) has a name that is no text: {name!r}")
     if version.major < 2 and kind != "Embedding":
         config = {_KERAS_1.get(key, key): value for key, value in config.items()}
     build = entry.get("build_config")
     shape = build.get("input_shape") if isinstance(build, dict) else None
+    module, registered = entry.get("module"), entry.get("registered_name")
+    if isinstance(registered, str) and not registered.startswith("Keras>") and ">" in registered:
+        kind = registered
+    elif isinstance(module, str) and module and module.split(".")[0] not in _HOMES:
+        kind = f"{module}.{kind}"
     operation = isinstance(module, str) and module.startswith("keras.src.ops")
     if module is None and version.major >= 3:
         operation = kind in _FUNCTIONS and not {"trainable", "dtype"} & (config.keys() - _OWN[kind])
-    return Layer(f"{OPERATION}{kind}" if operation else kind, name, config, input_shape=shape)
+    kind = f"{OPERATION}{kind}" if operation else kind
+    found = version.replacements.find(name, kind)
+    return Layer(kind, name, config, input_shape=shape, replacement=found)
 
 
 _FUNCTIONS = frozenset(
@@ -253,7 +298,7 @@ def _sequential(name: str, layers: list[Layer]) -> Network:
     chained = [layers[0]]
     for before, one in itertools.pairwise(layers):
         call = Call((Ref(before.name, 0, 0),))
-        chained.append(Layer(one.kind, one.name, one.config, (call,), one.input_shape))
+        chained.append(replace(one, calls=(call,)))
     ends = (Ref(layers[0].name, 0, 0),), (Ref(layers[-1].name, 0, 0),)
     return Network(name, tuple(chained), *ends)
 
@@ -271,9 +316,11 @@ class _Connections:
             entry.get("inbound_nodes", []), f"{self.where}: inbound_nodes of {one.where}"
         )
         calls = tuple(self._call(node, one) for node in nodes)
-        return Layer(one.kind, one.name, one.config, calls, one.input_shape)
+        return replace(one, calls=calls)
 
     def _call(self, node: Any, one: Layer) -> Call:
+        if one.replacement is not None:
+            return self._free_call(node, one)
         numbers: list[float] = []
         if isinstance(node, dict):
             kwargs = _mapping(node.get("kwargs", {}), f"{self.where}: kwargs of {one.where}")
@@ -285,7 +332,7 @@ class _Connections:
                 if len(entry) > 3 and isinstance(entry[3], dict):
                     kwargs = {**kwargs, **entry[3]}
         states = tuple(self._refs(kwargs.get("initial_state"), one))
-        masks = tuple(self._refs(kwargs.get("mask"), one))
+        masks = self._masks(kwargs.get("mask"), one)
         inputs += self._refs(kwargs.get("inputs", kwargs.get("sequences")), one)
         for key, value in kwargs.items():
             if value and key not in ("initial_state", "inputs", "sequences", "mask"):
@@ -293,11 +340,22 @@ class _Connections:
                     f"{self.where}: {one.where} is called with {key}={str(value)[:80]}; accepted: "
                     "tensors, initial_state and mask"
                 )
-        if len(masks) > 1:
-            raise UnsupportedModelError(
-                f"{self.where}: {one.where} is called with {len(masks)} masks; accepted: one"
-            )
-        return Call(tuple(inputs), states, masks[0] if masks else None, tuple(numbers))
+        return Call(tuple(inputs), states, masks, tuple(numbers))
+
+    def _masks(self, value: Any, one: Layer) -> tuple[Ref | None, ...]:
+        """One mask, or one for each input; none where all are null."""
+        listed = value if isinstance(value, list) and not _is_entry(value) else [value]
+        found = [next(iter(self._refs(part, one)), None) for part in listed]
+        return tuple(found) if any(found) else ()
+
+    def _free_call(self, node: Any, one: Layer) -> Call:
+        """A call with any arguments: its tensors are its inputs, but for a mask."""
+        if not isinstance(node, dict):
+            return Call(tuple(self._tensors(node, one)))
+        kwargs = _mapping(node.get("kwargs", {}), f"{self.where}: kwargs of {one.where}")
+        others = {key: value for key, value in kwargs.items() if key != "mask"}
+        inputs = self._tensors([node.get("args", []), others], one)
+        return Call(tuple(inputs), masks=self._masks(kwargs.get("mask"), one))
 
     def _entries(self, node: Any) -> Iterator[list[Any]]:
         if _is_entry(node):
@@ -305,6 +363,18 @@ class _Connections:
         elif isinstance(node, Sequence) and not isinstance(node, str):
             for part in node:
                 yield from self._entries(part)
+
+    def _tensors(self, value: Any, one: Layer) -> Iterator[Ref]:
+        """Every tensor among the arguments of a call, whatever else is there."""
+        if _is_entry(value) and value[0] in self.known:
+            yield self._ref(value, one)
+            value = value[3] if len(value) > 3 else None
+        elif isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
+            yield from self._refs(value, one)
+            return
+        if isinstance(value, list | dict):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from self._tensors(part, one)
 
     def _ref(self, entry: Sequence[Any], one: Layer | None = None) -> Ref:
         name, node, tensor = entry[:3]

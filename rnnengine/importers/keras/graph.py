@@ -22,6 +22,7 @@ from rnnengine.importers.keras.builder import (
     Builder,
     Context,
     Kind,
+    Steps,
     Tensor,
     known,
     slots_of,
@@ -39,6 +40,7 @@ from rnnengine.importers.keras.config import (
 from rnnengine.importers.keras.hdf5 import Group
 from rnnengine.importers.keras.layers import FAMILIES
 from rnnengine.importers.keras.names import Params, Slots, Source, source
+from rnnengine.layers import Embedding
 from rnnengine.ops.sizes import Clash
 
 __all__ = ["import_config"]
@@ -81,9 +83,12 @@ def import_config(raw: Config, weights: Group, version: Version, where: str) -> 
         importer = _Importer(top, found, weights, version, where)
         while True:
             try:
-                return verify(importer.run())
+                graph = verify(importer.run())
             except Clash as clash:
                 importer.identify(clash)
+            else:
+                version.replacements.check(where)
+                return graph
     except RNNEngineError as error:
         if isinstance(error, ShapeError):
             raise ModelFormatError(f"{where}: {error}") from None
@@ -100,7 +105,7 @@ def _network_slots(layer: Layer, version: Version) -> Slots:
     return Slots(
         (),
         tuple(
-            (one.name, f"layers*{one.kind}", slots_of(one, version, one.name))
+            (one.name, f"layers*{one.bare}", slots_of(one, version, one.name))
             for one in inner.layers
             if one.kind != "InputLayer"
         ),
@@ -255,9 +260,9 @@ class _Importer:
         for one in network.layers:
             if not _feeds(one, name):
                 continue
-            if one.kind in _IDS:
+            if one.kind in _IDS or isinstance(one.replacement, Embedding):
                 return True
-            if one.kind in NETWORKS:
+            if one.replacement is None and one.kind in NETWORKS:
                 inner = config.network(one, self.version, self.where)
                 if any(self._looked_up(inner, ref.layer) for ref in inner.inputs):
                     return True
@@ -288,7 +293,7 @@ class _Importer:
             waiting = []
             for one, number in pending:
                 call = one.calls[number]
-                masks = () if call.mask is None else (call.mask,)
+                masks = tuple(ref for ref in call.masks if ref is not None)
                 refs = (*call.inputs, *call.states, *masks)
                 found = [_find(network, values, ref) for ref in refs]
                 tensors = [t for t in found if t is not None]
@@ -314,6 +319,8 @@ class _Importer:
 
     def _convert(self, ctx: Context, scope: _Scope, inputs: Sequence[Tensor]) -> list[Tensor]:
         layer = ctx.layer
+        if layer.replacement is not None:
+            return known(layer, ctx.path).convert(ctx, inputs)
         if layer.kind in NETWORKS:
             inner = _Scope(
                 config.network(layer, self.version, self.where),
@@ -336,20 +343,22 @@ class _Importer:
 
 
 def _called(ctx: Context, call: Call, tensors: Sequence[Tensor]) -> Context:
-    """The context of one call; `tensors` are its inputs, its states and its mask."""
+    """The context of one call; `tensors` are its inputs, its states and its masks."""
     count = len(call.inputs)
-    given = None
-    if call.mask is not None:
-        given = tensors[-1].steps
-        if given is None:
+    queue = list(tensors[count + len(call.states) :])
+    given: list[Steps | None] = []
+    for ref in call.masks:
+        steps = None if ref is None else queue.pop(0).steps
+        if ref is not None and steps is None:
             raise UnsupportedModelError(
-                f"{ctx.where}: its mask is {call.mask.layer!r}, which is computed; accepted: masks "
+                f"{ctx.where}: its mask is {ref.layer!r}, which is computed; accepted: masks "
                 "of Masking, of Embedding and of what joins them"
             )
+        given.append(steps)
     return replace(
         ctx,
         states=tuple(tensors[count : count + len(call.states)]),
-        given_mask=given,
+        given_masks=tuple(given),
         numbers=call.numbers,
     )
 

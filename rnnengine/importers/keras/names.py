@@ -30,13 +30,17 @@ class Slots:
     children : tuple of (str, str, Slots)
         For each layer inside: its key, its place in the tree of Keras 3, its slots. A place that
         ends in ``*`` is that of one of several children; the class of the child follows it.
+    unknown : bool
+        Which weights it has is not known: all that the file has for it, in its order, by their
+        paths in the file.
     """
 
     own: tuple[tuple[str, bool], ...] = ()
     children: tuple[tuple[str, str, Slots], ...] = ()
+    unknown: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.own) or any(inner for _, _, inner in self.children)
+        return self.unknown or bool(self.own) or any(inner for _, _, inner in self.children)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,10 @@ class Flat:
 
     def load(self, name: str, slots: Slots, where: str) -> Params:
         """Arrays of a layer, given out in the order of its slots, the trainable ones first."""
-        arrays = [a for n, a in self.layers.get(name, []) if "seed_generator" not in n]
+        listed = [(n, a) for n, a in self.layers.get(name, []) if "seed_generator" not in n]
+        taken = dict(_unknown(slots, name, listed))
+        named = {path for own in taken.values() for path in own}
+        arrays = [a for n, a in listed if n not in named]
         wanted = sum(1 for _ in _order(slots))
         if len(arrays) != wanted:
             raise ModelFormatError(
@@ -116,7 +123,7 @@ class Flat:
         ordered = sorted(_order(slots), key=lambda item: not item[1])
         for (path, _), array in zip(ordered, arrays, strict=True):
             queue[path] = array
-        return _assign_flat(slots, (), queue)
+        return _assign_flat(slots, (), queue, taken)
 
 
 def _listed(root: Group, name: str, where: str) -> Iterator[tuple[str, Array]]:
@@ -147,12 +154,32 @@ def _order(slots: Slots, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
         yield from _order(inner, (*path, f"/{key}"))
 
 
+def _unknown(
+    slots: Slots, name: str, arrays: Sequence[tuple[str, Array]], path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Array]]]:
+    """Arrays of the layers whose weights are not known: those with the layer's name in their path.
+
+    A layer of the model has all that the file lists for it.
+    """
+    if slots.unknown:
+        inside = [(n, a) for n, a in arrays if not path or name in n.split("/")]
+        yield path, dict(inside)
+    for key, _, inner in slots.children:
+        yield from _unknown(inner, key, arrays, (*path, f"/{key}"))
+
+
 def _assign_flat(
-    slots: Slots, path: tuple[str, ...], arrays: Mapping[tuple[str, ...], Array]
+    slots: Slots,
+    path: tuple[str, ...],
+    arrays: Mapping[tuple[str, ...], Array],
+    unknown: Mapping[tuple[str, ...], Mapping[str, Array]],
 ) -> Params:
+    if slots.unknown:
+        return Params(unknown[path])
     own = {role: arrays[(*path, role)] for role, _ in slots.own}
     children = {
-        key: _assign_flat(inner, (*path, f"/{key}"), arrays) for key, _, inner in slots.children
+        key: _assign_flat(inner, (*path, f"/{key}"), arrays, unknown)
+        for key, _, inner in slots.children
     }
     return Params(own, children)
 
@@ -168,7 +195,23 @@ class Tree:
         return self.params.children.get(name, Params())
 
 
+def _everything(group: Group, path: str = "") -> Iterator[tuple[str, Array]]:
+    """All weights of a layer and of the layers inside, its own before theirs."""
+    for name in sorted(group.groups, key=lambda name: name != "vars"):
+        if name == "vars":
+            own = group.groups[name].arrays
+            yield from ((f"{path}vars/{n}", own[n]) for n in sorted(own, key=_number))
+        elif "seed_generator" not in name:
+            yield from _everything(group.groups[name], f"{path}{name}/")
+
+
+def _number(name: str) -> tuple[int, str]:
+    return (int(name), "") if name.isdecimal() and len(name) < 7 else (1 << 30, name)
+
+
 def _assign_tree(group: Group, slots: Slots, where: str) -> Params:
+    if slots.unknown:
+        return Params(dict(_everything(group)))
     variables = group.groups.get("vars")
     arrays = dict(variables.arrays) if variables is not None else {}
     if len(arrays) != len(slots.own) or set(arrays) != {str(i) for i in range(len(arrays))}:
@@ -189,6 +232,9 @@ def _assign_tree(group: Group, slots: Slots, where: str) -> Params:
             found = _numbered(group, folder, kind, number)
         else:
             found = _descend(group, folder)
+        if found is None and inner.unknown:
+            children[key] = Params()
+            continue
         if found is None:
             raise ModelFormatError(
                 f"{where}: no weights of {key!r} (a {kind or folder}) below {group.path!r}"

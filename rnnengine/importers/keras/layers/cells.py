@@ -69,7 +69,7 @@ def cell_slots(cell: Layer, version: Version) -> Slots:
         inner = _stacked(cell, version)
         return Slots(
             (),
-            tuple((str(i), f"cells*{c.kind}", cell_slots(c, version)) for i, c in enumerate(inner)),
+            tuple((str(i), f"cells*{c.bare}", cell_slots(c, version)) for i, c in enumerate(inner)),
         )
     if cell.kind not in CELLS:
         raise UnsupportedModelError(

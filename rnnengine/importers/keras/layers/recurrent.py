@@ -81,10 +81,8 @@ def _inputs(ctx: Context, inputs: Sequence[Tensor], count: int) -> _Inputs:
             f"{ctx.where}: is called with {len(given)} initial states; expected {count}"
         )
     states = [ctx.emit("Unsqueeze", [s], {"axes": (0,)}, "initial") for s in given]
-    mask = first.mask
-    if ctx.given_mask is not None:
-        mask = ctx.mask_of(ctx.given_mask)
-    elif given and ctx.version.major >= 3:
+    (mask,) = ctx.masks([first])
+    if not ctx.given_masks and given and ctx.version.major >= 3:
         mask = None
     x = first.name if mask == first.mask else ctx.settled(first).name
     x = ctx.emit("Transpose", [x], {"perm": (1, 0, 2)}, "steps")
