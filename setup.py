@@ -20,7 +20,8 @@ INCLUDE = ["src_c", "src_c/include"]
 MACHINE = platform.machine().lower()
 
 flags = [*TABLE["common"]["cflags"], "-g0"]  # debug information would be most of the wheel
-link = ["-Wl,-z,relro,-z,now"] if platform.system() == "Linux" else []
+link = ["-pthread"]
+link += ["-Wl,-z,relro,-z,now"] if platform.system() == "Linux" else []
 if os.environ.get("RNNENGINE_WERROR"):
     flags += TABLE["common"]["warnings"]
 if os.environ.get("RNNENGINE_SANITIZE"):

@@ -69,7 +69,7 @@ cdef extern from "rnnengine.h" nogil:
     rnne_status rnne_context_create(const rnne_program *program, rnne_context **out) noexcept
     void rnne_context_free(rnne_context *context) noexcept
     rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols,
-                                  int64_t *fault) noexcept
+                                  int threads, int64_t *fault) noexcept
     int64_t rnne_context_value(const rnne_context *context, int64_t expr) noexcept
     int64_t rnne_context_cost(const rnne_context *context) noexcept
     int64_t rnne_context_detail(const rnne_context *context) noexcept

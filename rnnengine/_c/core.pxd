@@ -15,7 +15,7 @@ cdef class Program:
 cdef class Context:
     cdef rnne_context *ptr
     cdef readonly Program program
-    cdef int bind(self, const int64_t *symbols) except -1
+    cdef int bind(self, const int64_t *symbols, int threads=*) except -1
     cdef int run(self, const void *const *inputs, void *const *outputs, bint release) except -1
     cdef inline int64_t value(self, int64_t expr) noexcept
     cdef inline int64_t cost(self) noexcept

@@ -38,6 +38,10 @@ class Context:
     arena_bytes: int
     def __init__(self, program: Program) -> None: ...
     def execute(
-        self, symbols: list[int], inputs: list[NDArray[Any]], outputs: list[NDArray[Any]]
+        self,
+        symbols: list[int],
+        inputs: list[NDArray[Any]],
+        outputs: list[NDArray[Any]],
+        threads: int = 1,
     ) -> None: ...
     def size(self, expr: int) -> int: ...

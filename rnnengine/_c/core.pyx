@@ -188,9 +188,10 @@ cdef class Context:
     def __dealloc__(self):
         rnne_context_free(self.ptr)
 
-    cdef int bind(self, const int64_t *symbols) except -1:
+    cdef int bind(self, const int64_t *symbols, int threads=1) except -1:
         cdef int64_t fault = -1
-        cdef rnne_status status = rnne_context_bind(self.ptr, symbols, &fault)
+        cdef rnne_status status = rnne_context_bind(
+            self.ptr, symbols, threads, &fault)
         if status != RNNE_OK:
             check(status, fault, self.program.opcodes)
         return 0
@@ -217,10 +218,11 @@ cdef class Context:
     cdef inline int64_t cost(self) noexcept:
         return rnne_context_cost(self.ptr)
 
-    def execute(self, symbols, list inputs, list outputs):
+    def execute(self, symbols, list inputs, list outputs, int threads=1):
         """Bind to sizes and run once over raw arrays, in program order (for tests).
 
-        Arrays must be contiguous and of the sizes the program asks for at these symbols.
+        Arrays must be contiguous and of the sizes the program asks for at these symbols. With
+        ``threads`` = -n, n threads share the work whether that is worth it or not.
         """
         cdef const void **sources = <const void **>malloc((len(inputs) + 1) * sizeof(void *))
         cdef void **targets = <void **>malloc((len(outputs) + 1) * sizeof(void *))
@@ -238,7 +240,7 @@ cdef class Context:
             for i in range(len(outputs)):
                 at = outputs[i].ctypes.data
                 targets[i] = <void *>at
-            self.bind(values)
+            self.bind(values, threads)
             self.run(sources, targets, True)
         finally:
             free(sources)

@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/fpenv.h"
 #include "core/program.h"
+#include "core/threads.h"
 
 int64_t rnne_view_count(const rnne_view *view)
 {
@@ -30,6 +31,7 @@ rnne_status rnne_context_create(const rnne_program *p, rnne_context **out)
     }
     ctx->program = p;
     ctx->detail = ctx->found;
+    ctx->workers = ctx->crew;
     ctx->values = calloc((size_t)p->n_exprs + 1, sizeof *ctx->values);
     ctx->views = calloc((size_t)p->n_operands + 1, sizeof *ctx->views);
     ctx->base = calloc((size_t)p->n_buffers + 1, sizeof *ctx->base);
@@ -230,14 +232,15 @@ static rnne_status reserve(rnne_context *ctx)
     return RNNE_OK;
 }
 
-rnne_status rnne_context_bind(rnne_context *ctx, const int64_t *symbols, int64_t *fault)
+rnne_status rnne_context_bind(rnne_context *ctx, const int64_t *symbols, int threads, int64_t *fault)
 {
     const size_t bytes = (size_t)ctx->program->n_symbols * sizeof *symbols;
     *fault = -1;
-    if (ctx->bound && memcmp(ctx->symbols, symbols, bytes) == 0) {
+    if (ctx->bound && ctx->threads == threads && memcmp(ctx->symbols, symbols, bytes) == 0) {
         return RNNE_OK;
     }
     ctx->bound = 0;
+    ctx->threads = threads;
     memcpy(ctx->symbols, symbols, bytes);
     for (int64_t i = 0; i < ctx->program->n_symbols; i++) {
         if (symbols[i] < 0) {
@@ -272,12 +275,21 @@ static const void *clean(rnne_context *ctx, int64_t input, int64_t buffer, const
     return copy;
 }
 
+int rnne_context_crew(const rnne_context *ctx, int64_t wanted)
+{
+    if (wanted > 1 && *ctx->workers == 0) {
+        *ctx->workers = rnne_pool_take(ctx->threads < 0 ? -ctx->threads : ctx->threads);
+    }
+    return wanted < *ctx->workers || *ctx->workers == 0 ? (int)wanted : *ctx->workers;
+}
+
 rnne_status rnne_context_run(rnne_context *ctx, const void *const *inputs, void *const *outputs,
                              int64_t *fault)
 {
     const rnne_program *p = ctx->program;
     rnne_status status = RNNE_OK;
     rnne_fpenv env = rnne_fpenv_enter();
+    ctx->crew[0] = 0;
     *fault = -1;
     for (int64_t i = 0; i < p->n_buffers; i++) {
         const rnne_buffer *b = &p->buffers[i];
@@ -291,6 +303,9 @@ rnne_status rnne_context_run(rnne_context *ctx, const void *const *inputs, void 
         const rnne_instr *in = &p->instrs[i];
         *fault = i;
         status = rnne_op_find(in->opcode)->run(ctx, in, ctx->arena + ctx->scratch_at);
+    }
+    if (ctx->crew[0] > 1) {
+        rnne_pool_release();
     }
     rnne_fpenv_leave(env);
     return status;

@@ -71,6 +71,7 @@ typedef struct rnne_view {
 struct rnne_context {
     const rnne_program *program;
     int64_t symbols[RNNE_MAX_SYMBOLS];
+    int threads; /* that an instruction may use; below 0: uses, whether worth it or not */
     int bound;
     int64_t *values;   /* of expressions */
     rnne_view *views;  /* of operands */
@@ -82,6 +83,8 @@ struct rnne_context {
     int64_t arena_bytes, arena_capacity, scratch_at, cost;
     int64_t found[1]; /* the number that a failed run tripped over */
     int64_t *detail;  /* found, writable for the operations */
+    int crew[1];      /* threads of the run under way; 0 until one is asked for */
+    int *workers;     /* crew, writable for the operations */
 };
 
 /** One operation. All functions see operands through rnne_view_of; absent operands are NULL. */
@@ -104,6 +107,9 @@ const rnne_op *rnne_op_find(int64_t opcode);
 
 extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_unary, rnne_op_binary,
     rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask, rnne_op_convert;
+
+/** Threads that this run may use, up to `wanted`; the first to ask for more than one takes the pool. */
+int rnne_context_crew(const rnne_context *ctx, int64_t wanted);
 
 /** View number i of an instruction, NULL when absent. */
 static inline const rnne_view *rnne_view_of(const rnne_context *ctx, const rnne_instr *in, int i)

@@ -30,8 +30,12 @@ typedef struct rnne_layer {
     int64_t gates, directions, panels, out_panels;
     int64_t kind, reset_after, has_reverse_first;
     int64_t chunk_rows; /* rows of input projected at a time */
-    int64_t xp_at, rows_at, h_at, m_at, c_at, z_at, rh_at, from_at, to_at, order_at, length_at,
-        count_at, seen_at, saved_at, bytes;
+    int64_t workers;    /* threads worth using, at most */
+    int64_t sides;      /* directions under way at the same time */
+    /* Working memory: of the whole layer; of each direction under way; of each thread. */
+    int64_t order_at, length_at, count_at, side_at, own_at, bytes;
+    int64_t barrier_at, xp_at, h_at, m_at, c_at, z_at, rh_at, saved_at, side_bytes;
+    int64_t rows_at, from_at, to_at, seen_at, own_bytes;
 } rnne_layer;
 
 /** What is worked out once per set of sizes. */
@@ -47,8 +51,10 @@ typedef struct rnne_recurrent {
 
 /** Read and check sizes; RNNE_E_SHAPE where operands disagree. */
 rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *layer);
-/** Lay out the working memory. */
-rnne_status rnne_layer_place(rnne_layer *layer, int has_lengths, int has_proj, int has_mask);
+/** Choose the threads, up to the context's, and lay out the working memory. */
+rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne_layer *layer);
+/** Estimated work of one step in nanoseconds. */
+double rnne_layer_step_cost(const rnne_layer *layer);
 /** The cell of direction d, and its projection where it has one. */
 void rnne_layer_cell(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *layer,
                      int64_t d, rnne_cell *cell, rnne_matrix *proj);

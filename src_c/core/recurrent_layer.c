@@ -4,10 +4,16 @@
 #include "core/activation.h"
 #include "core/checked.h"
 #include "core/recurrent.h"
+#include "core/threads.h"
 
 /* Input rows are projected in chunks of about this many bytes, which stay in the private cache. */
 #define CHUNK_BYTES (192 * 1024)
 #define CHUNK_MIN_ROWS 8
+
+/* What threads cost: meeting at a barrier, each; waking a sleeping one; a call not worth any. */
+#define BARRIER_NS 150.0
+#define WAKE_NS 10000.0
+#define WORTH_NS 40000.0
 
 static int64_t panels_of(int64_t units)
 {
@@ -107,31 +113,80 @@ static int64_t take(int64_t *total, int64_t count, int64_t size, int *bad)
     return at;
 }
 
-rnne_status rnne_layer_place(rnne_layer *l, int has_lengths, int has_proj, int has_mask)
+double rnne_layer_step_cost(const rnne_layer *l)
+{
+    /* 50 useful operations, or 50 bytes of recurrent weights, a nanosecond. */
+    const double units = (double)l->directions * (double)l->gates * (double)l->hidden;
+    const double each = 4.0 * (double)l->out + (double)l->batch * ((double)l->inputs + (double)l->out);
+    return units * each / 25.0;
+}
+
+/* Threads pay where a step is long beside the barrier, and the whole beside waking them. Directions
+ * need no barrier between each other. */
+static int64_t choose_workers(const rnne_layer *l, int64_t threads, int barriers)
+{
+    const int forced = threads < 0;
+    const double step = rnne_layer_step_cost(l), total = step * (double)l->steps;
+    const int64_t most = l->directions * (l->panels < l->out_panels ? l->panels : l->out_panels);
+    int64_t workers = 1;
+    threads = threads < 0 ? -threads : threads;
+    threads = threads < RNNE_MAX_THREADS ? threads : RNNE_MAX_THREADS;
+    while (workers < threads && workers < most) {
+        const int64_t next = workers + 1;
+        const int together = l->directions == 2 && next == 2;
+        const double meeting = together ? 0.0 : BARRIER_NS * (double)(barriers * next);
+        const double saved = step / (double)workers - step / (double)next;
+        if (!forced && (saved < meeting || saved * (double)l->steps < WAKE_NS || total < WORTH_NS)) {
+            break;
+        }
+        workers = next;
+    }
+    return workers;
+}
+
+static void place_side(rnne_layer *l, int has_proj, int has_mask, int *bad)
 {
     const int64_t row = l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float);
     const int64_t wide = l->panels * RNNE_PANEL * (int64_t)sizeof(float);
     const int64_t out = l->out_panels * RNNE_PANEL * (int64_t)sizeof(float);
     const int before = l->kind == R_GRU && !l->reset_after;
-    int64_t all = 0, total = 0, rows = CHUNK_BYTES / row;
+    int64_t total = 0;
+    l->barrier_at = take(&total, 1, sizeof(rnne_barrier), bad);
+    l->xp_at = take(&total, l->chunk_rows, row, bad);
+    l->h_at = take(&total, 2 * l->batch, out, bad);
+    l->m_at = take(&total, has_proj ? l->batch : 0, wide, bad);
+    l->c_at = take(&total, l->kind == R_LSTM ? l->batch : 0, wide, bad);
+    l->z_at = take(&total, before ? l->batch : 0, wide, bad);
+    l->rh_at = take(&total, before ? l->batch : 0, wide, bad);
+    l->saved_at = take(&total, has_mask ? l->batch : 0, wide, bad);
+    l->side_bytes = total;
+}
+
+rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
+{
+    const int has_lengths = rnne_view_of(ctx, in, RLENGTHS) != NULL;
+    const int has_proj = rnne_view_of(ctx, in, RPROJ) != NULL;
+    const int has_mask = rnne_view_of(ctx, in, RMASK) != NULL;
+    const int before = l->kind == R_GRU && !l->reset_after;
+    const int64_t row = l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float);
+    int64_t all = 0, total = 0, own = 0, rows = CHUNK_BYTES / row;
     int bad = rnne_add_product(&all, l->steps, l->batch);
     rows = rows < CHUNK_MIN_ROWS ? CHUNK_MIN_ROWS : rows;
     rows = rows < l->batch ? l->batch : rows;
     l->chunk_rows = rows < all ? rows : all;
-    l->xp_at = take(&total, l->chunk_rows, row, &bad);
-    l->rows_at = take(&total, l->chunk_rows, sizeof(float *), &bad);
-    l->h_at = take(&total, 2 * l->batch, out, &bad);
-    l->m_at = take(&total, has_proj ? l->batch : 0, wide, &bad);
-    l->c_at = take(&total, l->kind == R_LSTM ? l->batch : 0, wide, &bad);
-    l->z_at = take(&total, before ? l->batch : 0, wide, &bad);
-    l->rh_at = take(&total, before ? l->batch : 0, wide, &bad);
-    l->from_at = take(&total, has_proj ? l->batch : 0, sizeof(float *), &bad);
-    l->to_at = take(&total, has_proj ? l->batch : 0, sizeof(float *), &bad);
+    l->workers = choose_workers(l, ctx->threads, has_proj || before ? 2 : 1);
+    l->sides = l->workers > 1 ? l->directions : 1;
+    place_side(l, has_proj, has_mask, &bad);
+    l->rows_at = take(&own, l->chunk_rows, sizeof(float *), &bad);
+    l->from_at = take(&own, has_proj ? l->batch : 0, sizeof(float *), &bad);
+    l->to_at = take(&own, has_proj ? l->batch : 0, sizeof(float *), &bad);
+    l->seen_at = take(&own, has_mask ? l->batch : 0, sizeof(int32_t), &bad);
+    l->own_bytes = own;
     l->order_at = take(&total, has_lengths ? l->batch : 0, sizeof(int64_t), &bad);
     l->length_at = take(&total, has_lengths ? l->batch : 0, sizeof(int64_t), &bad);
     l->count_at = take(&total, has_lengths ? l->steps + 2 : 0, sizeof(int64_t), &bad);
-    l->seen_at = take(&total, has_mask ? l->batch : 0, sizeof(int32_t), &bad);
-    l->saved_at = take(&total, has_mask ? l->batch : 0, wide, &bad);
+    l->side_at = take(&total, l->sides, l->side_bytes, &bad);
+    l->own_at = take(&total, l->workers, l->own_bytes, &bad);
     l->bytes = total;
     return bad ? RNNE_E_SIZE : RNNE_OK;
 }

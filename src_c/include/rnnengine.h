@@ -94,9 +94,11 @@ rnne_status rnne_context_create(const rnne_program *program, rnne_context **out)
 void rnne_context_free(rnne_context *context);
 
 /** Resolve all sizes for the given symbol values, verify every operand against its buffer, and
- * make the arena large enough. Does nothing when the values are those of the last call. On failure
+ * make the arena large enough, for runs of up to `threads` threads (how many are worth using is
+ * decided here; -n uses n wherever they can share the work, for tests). Does nothing when all is as in the last call. On failure
  * *fault is the number of the offending instruction (or -1) and the context is unbound. */
-rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols, int64_t *fault);
+rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols, int threads,
+                              int64_t *fault);
 
 /** Value of an expression at the bound sizes. */
 int64_t rnne_context_value(const rnne_context *context, int64_t expr);
@@ -108,8 +110,10 @@ int64_t rnne_context_detail(const rnne_context *context);
 int64_t rnne_context_bytes(const rnne_context *context);
 
 /** Run all instructions on the bound context. inputs and outputs are in program order and hold as
- * many elements as bound; outputs overlap neither inputs nor each other. Allocates nothing, takes
- * no lock, calls no system function. Leaves the floating-point environment as it was. */
+ * many elements as bound; outputs overlap neither inputs nor each other. Allocates nothing; with one
+ * thread, takes no lock and calls no system function. With several it uses the process's pool of
+ * workers, or runs alone where another call has it: the bits are the same. Leaves the floating-point
+ * environment as it was. */
 rnne_status rnne_context_run(rnne_context *context, const void *const *inputs, void *const *outputs,
                              int64_t *fault);
 

@@ -173,7 +173,7 @@ static int try_mutant(const recorded *r, const char *isa)
         .n_slots = f[2]};
     if (rnne_program_create(&d, rnne_kernels_find(isa), &program) == RNNE_OK) {
         if (rnne_context_create(program, &context) == RNNE_OK) {
-            ran = rnne_context_bind(context, symbols, &fault) == RNNE_OK &&
+            ran = rnne_context_bind(context, symbols, 1, &fault) == RNNE_OK &&
                   rnne_context_bytes(context) < 4 * (int64_t)LARGEST &&
                   run_bound(context, &d, &copies[2]);
             rnne_context_free(context);

@@ -1,5 +1,6 @@
 /* Replays programs recorded with their expected bits on every kernel table this machine can run, and
- * compares exactly (any NaN equals any NaN). Usage: replay FILE. Exit code 1 on any difference. */
+ * compares exactly (any NaN equals any NaN). Usage: replay FILE [THREADS]: with THREADS, that many
+ * share every instruction that can be shared. Exit code 1 on any difference. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,8 @@ typedef struct bytes {
     void *data;
     int64_t size;
 } bytes;
+
+static int threads = 1;
 
 static void stop(const char *why)
 {
@@ -67,7 +70,7 @@ static int run_table(const rnne_program_desc *desc, const char *isa, const int64
     int bad = 0;
     if (rnne_program_create(desc, rnne_kernels_find(isa), &program) != RNNE_OK ||
         rnne_context_create(program, &context) != RNNE_OK ||
-        rnne_context_bind(context, symbols, &fault) != RNNE_OK) {
+        rnne_context_bind(context, symbols, threads, &fault) != RNNE_OK) {
         stop("a program was refused");
     }
     for (int64_t i = 0; i < desc->n_inputs; i++) {
@@ -144,10 +147,11 @@ int main(int argc, char **argv)
 {
     char magic[8];
     int64_t cases = 0, bad = 0;
-    FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
+    FILE *file = argc == 2 || argc == 3 ? fopen(argv[1], "rb") : NULL;
     if (!file) {
-        stop("usage: replay FILE");
+        stop("usage: replay FILE [THREADS]");
     }
+    threads = argc == 3 ? -atoi(argv[2]) : 1;
     read_exactly(file, magic, sizeof magic);
     read_exactly(file, &cases, sizeof cases);
     if (memcmp(magic, "RNNEVEC1", sizeof magic) != 0) {

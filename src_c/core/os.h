@@ -1,0 +1,26 @@
+/** What the core asks of the operating system: threads, and sleeping until a word changes. */
+#ifndef RNNE_OS_H
+#define RNNE_OS_H
+
+#include <stdatomic.h>
+
+/** Sleep until *word is not `expected` any more; may return early. */
+void rnne_os_sleep(atomic_int *word, int expected);
+/** Wake every thread that sleeps on the word. */
+void rnne_os_wake(atomic_int *word);
+/** Start a detached thread that no signal is delivered to; 0 on success. */
+int rnne_os_start(void *(*entry)(void *), void *argument);
+/** Have `child` called in every process that is forked from this one. */
+void rnne_os_at_fork(void (*child)(void));
+
+/** Tell the core that this thread spins. */
+static inline void rnne_os_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* The operating system's part on POSIX: pthreads; futexes on Linux, one condition elsewhere. */
+#ifdef __linux__
+#define _GNU_SOURCE
+#endif
+#include "core/os.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stddef.h>
+
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+void rnne_os_sleep(atomic_int *word, int expected)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void rnne_os_wake(atomic_int *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
+}
+#else
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+
+void rnne_os_sleep(atomic_int *word, int expected)
+{
+    pthread_mutex_lock(&mutex);
+    while (atomic_load(word) == expected) {
+        pthread_cond_wait(&changed, &mutex);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+void rnne_os_wake(atomic_int *word)
+{
+    (void)word;
+    pthread_mutex_lock(&mutex); /* whoever read the old value is asleep by now */
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&mutex);
+}
+#endif
+
+int rnne_os_start(void *(*entry)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    if (pthread_attr_init(&attributes)) {
+        return -1;
+    }
+    sigfillset(&all);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by the new thread */
+    int failed = pthread_create(&thread, &attributes, entry, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return failed ? -1 : 0;
+}
+
+void rnne_os_at_fork(void (*child)(void))
+{
+    pthread_atfork(NULL, NULL, child);
+}

@@ -1,0 +1,45 @@
+/** The worker threads of the process, and the barrier they meet at.
+ *
+ * There is one pool. It is made on first use, grows to what is asked for, and serves one call at a
+ * time: a call that finds it taken computes alone, with the same bits. Workers that wait spin for a
+ * bounded time within a call and sleep between calls. A forked process starts with an empty pool.
+ */
+#ifndef RNNE_THREADS_H
+#define RNNE_THREADS_H
+
+#include <stdatomic.h>
+
+/** Threads that one call may use. */
+#define RNNE_MAX_THREADS 64
+
+/** Part `worker` of `workers` of a job; workers 0 is the thread that called. */
+typedef void rnne_job(void *argument, int worker, int workers);
+
+/** Take the pool for a call of up to `wanted` threads, this one included; returns how many there
+ * are. Above 1 the pool is held until rnne_pool_release. */
+int rnne_pool_take(int wanted);
+void rnne_pool_release(void);
+/** Run a job on `workers` threads of the pool that this thread holds, and wait for all of them. */
+void rnne_pool_run(rnne_job *job, void *argument, int workers);
+
+/** A meeting point of a fixed number of threads. */
+typedef struct rnne_barrier {
+    _Alignas(64) atomic_int arrived;
+    _Alignas(64) atomic_int phase;
+    atomic_int asleep;
+    int parties;
+} rnne_barrier;
+
+void rnne_barrier_init(rnne_barrier *barrier, int parties);
+/** Return when all parties have arrived; what they wrote before is then visible. */
+void rnne_barrier_wait(rnne_barrier *barrier);
+
+/** The part [*begin, *end) of `count` things that falls to one of `parts`; sizes differ by at most
+ * one. */
+static inline void rnne_share(long count, int part, int parts, long *begin, long *end)
+{
+    *begin = count * part / parts;
+    *end = count * (part + 1) / parts;
+}
+
+#endif
