@@ -9,14 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnnengine.errors import ModelFormatError
-from rnnengine.graph import Graph, Node
+from rnnengine.errors import ModelFormatError, RNNEngineError
+from rnnengine.graph import Fusion, Graph, Node, UndecidedError
 from rnnengine.importers import Source, load_graph, read_checkpoint, read_native_file, read_source
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.single import Found, is_recurrent
 from rnnengine.importers.weights import groups_of
 from rnnengine.ops import infer_types
 from rnnengine.ops.recurrent import DIRECTIONS
+from rnnengine.passes.fold import fold
+from rnnengine.passes.recover import recover
 
 __all__ = ["Inspection", "LayerInfo", "inspect"]
 
@@ -53,7 +55,9 @@ class Inspection:
     operators : mapping of str to int
         How often the graph has each operator.
     layers : tuple of LayerInfo
-        Recurrent layers.
+        Recurrent layers, those included that the file writes out as many nodes.
+    fused : tuple of Fusion
+        What the file writes out as many nodes and loading puts together.
     tensors : mapping of str to str
         Element type and shape of each tensor of a file of weights.
     origin : mapping of str to str
@@ -70,6 +74,7 @@ class Inspection:
     outputs: tuple[str, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
     layers: tuple[LayerInfo, ...] = ()
+    fused: tuple[Fusion, ...] = ()
     tensors: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     missing: str = ""
@@ -86,6 +91,7 @@ class Inspection:
             listed = ", ".join(f"{op} {count}" for op, count in self.operators.items())
             lines.append(f"  operators  {listed}")
         lines += [f"  recurrent  {layer}" for layer in self.layers]
+        lines += [f"  fused      {_fusion(fusion)}" for fusion in self.fused]
         shown = list(self.tensors.items())[:_SHOWN]
         lines += [f"  tensor     {name}: {text}" for name, text in shown]
         if len(self.tensors) > _SHOWN:
@@ -126,6 +132,7 @@ def inspect(source: Source) -> Inspection:
 
 def _of_graph(graph: Graph, name: str, kind: str, size: int) -> Inspection:
     types = infer_types(graph)
+    whole = _recovered(graph)
     return Inspection(
         name,
         kind,
@@ -134,8 +141,22 @@ def _of_graph(graph: Graph, name: str, kind: str, size: int) -> Inspection:
         tuple(f"{v.name}: {v.type}" for v in graph.inputs),
         tuple(f"{output}: {types[output]}" for output in graph.outputs),
         dict(sorted(Counter(node.op for node in graph.nodes).items())),
-        tuple(_of_nodes(graph.nodes, types)),
+        tuple(_of_nodes(whole.nodes, infer_types(whole))),
+        whole.fused,
     )
+
+
+def _recovered(graph: Graph) -> Graph:
+    """The graph as loading has it; as it is where it cannot be folded for all sizes."""
+    try:
+        return recover(fold(graph))
+    except (RNNEngineError, UndecidedError):
+        return graph
+
+
+def _fusion(fusion: Fusion) -> str:
+    shown = ", ".join(fusion.parts[:4]) + (", ..." if len(fusion.parts) > 4 else "")
+    return f"{fusion.node}: {fusion.op} of {len(fusion.parts)} nodes ({shown})"
 
 
 def _of_nodes(nodes: Iterable[Node], types: Mapping[str, Any]) -> Iterable[LayerInfo]:

@@ -16,7 +16,7 @@ from rnnengine.stream import Stream
 if TYPE_CHECKING:
     import numpy as np
 
-    from rnnengine.graph import Graph, TensorType, Value
+    from rnnengine.graph import Fusion, Graph, TensorType, Value
 
 __all__ = ["Model", "SizedModel", "TensorInfo"]
 
@@ -49,6 +49,8 @@ class Model(Runner):
         As the file declares them.
     graph : Graph
         The network with everything folded that is known at load; printable.
+    fused : tuple of Fusion
+        Recurrent cells, loops and normalisations that the file writes out as many nodes.
     isa : str
         Kernel table in use.
     """
@@ -72,6 +74,11 @@ class Model(Runner):
     def graph(self) -> Graph:
         """The network with everything folded that is known at load."""
         return self._source.graph
+
+    @property
+    def fused(self) -> tuple[Fusion, ...]:
+        """What was recognised in the file and put together: node, operator, the parts' names."""
+        return self.graph.fused
 
     def portable_graph(self) -> Graph:
         """Return the graph that a file of this model needs to hold."""

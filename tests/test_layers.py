@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pool": {"compiler", "_c", "model", "stream"},
     "loading": {"importers", "layers", "model", "graph", "_c"},
     "saving": {"_version", "importers", "model"},
-    "inspecting": {"graph", "ops", "importers"},
+    "inspecting": {"graph", "ops", "passes", "importers"},
     "exporting": {"graph", "ops", "importers", "model", "saving"},
     "_version": set(),
     "quantize": {"graph", "program", "ops", "passes"},

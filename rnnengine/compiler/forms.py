@@ -25,6 +25,7 @@ from rnnengine.passes.fold import fold
 from rnnengine.passes.fuse_linear import fuse_linear
 from rnnengine.passes.lengths import own_lengths, with_lengths
 from rnnengine.passes.pair_state import find_pairs, given_pairs
+from rnnengine.passes.recover import recover
 from rnnengine.passes.timeline import Timeline, find_timeline
 
 __all__ = ["Form", "Source"]
@@ -112,7 +113,7 @@ class Source:
         self.imported = imported
         self.isa = isa
         self.pool = pool if pool is not None else Pool()
-        self.graph = fold(imported)
+        self.graph = recover(fold(imported))
         self.types = infer_types(self.graph)
         self._declared = {v.name: v.type.shape for v in self.graph.inputs}
         self._said: dict[tuple[tuple[str, str], ...], Form] = {}
@@ -215,7 +216,7 @@ class Source:
                 _free(v, fixed[v.name], name) if v.name in fixed else v
                 for v in self.imported.inputs
             )
-            graph = fold(self.imported.with_(inputs=inputs)).with_(states=pairs)
+            graph = recover(fold(self.imported.with_(inputs=inputs))).with_(states=pairs)
         line = find_timeline(graph)
         if line is None or line.obstacle is not None:
             raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")

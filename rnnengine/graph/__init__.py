@@ -1,11 +1,12 @@
 """Graph, its values and symbolic sizes."""
 
 from rnnengine.graph.dims import Dim, Size, UndecidedError, product, substitute, symbol, symbols_of
-from rnnengine.graph.graph import Graph, Node, State, TensorType, Value, fresh
+from rnnengine.graph.graph import Fusion, Graph, Node, State, TensorType, Value, fresh
 from rnnengine.graph.packed import PackedMatrix, Packing, as_packed
 
 __all__ = [
     "Dim",
+    "Fusion",
     "Graph",
     "Node",
     "PackedMatrix",

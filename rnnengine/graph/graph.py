@@ -15,7 +15,7 @@ import numpy as np
 
 from rnnengine.graph.dims import Size
 
-__all__ = ["Graph", "Node", "State", "TensorType", "Value", "fresh"]
+__all__ = ["Fusion", "Graph", "Node", "State", "TensorType", "Value", "fresh"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,15 @@ class State:
 
 
 @dataclass(frozen=True)
+class Fusion:
+    """A node that a pass put in the place of others: its name, its operator, the names of those."""
+
+    node: str
+    op: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Graph:
     """A network in static single assignment form, nodes in topological order."""
 
@@ -81,6 +90,7 @@ class Graph:
     constants: Mapping[str, np.ndarray[Any, Any]]
     states: tuple[State, ...] = ()
     source: str = ""
+    fused: tuple[Fusion, ...] = ()
 
     def with_(self, **changes: Any) -> Graph:
         """Return a copy with the given fields replaced."""
