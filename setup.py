@@ -10,6 +10,7 @@ import platform
 import tomllib
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).parent
 TABLE = tomllib.loads((ROOT / "src_c/build.toml").read_text())
 HEADERS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src_c").rglob("*.h"))
 INCLUDE = ["src_c", "src_c/include"]
+MODULES = ["core", "buffers", "plan", "states", "worker", "runtime"]
 MACHINE = platform.machine().lower()
 
 flags = [*TABLE["common"]["cflags"], "-g0"]  # debug information would be most of the wheel
@@ -59,7 +61,8 @@ def extension(name: str, linked: bool) -> Extension:
     return Extension(
         f"rnnengine._c.{name}",
         [f"rnnengine/_c/{name}.pyx"],
-        include_dirs=INCLUDE,
+        include_dirs=[*INCLUDE, numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         libraries=[lib for lib, _ in libraries] + ["m"] if linked else [],
         extra_compile_args=["-O2", "-fvisibility=hidden", "-g0"],
         extra_link_args=link,
@@ -70,7 +73,7 @@ def extension(name: str, linked: bool) -> Extension:
 setup(
     libraries=libraries,
     ext_modules=cythonize(
-        [extension("core", True), extension("runtime", False)],
+        [extension(name, name == "core") for name in MODULES],
         build_dir="build/cython",
         language_level=3,
     ),

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from rnnengine._c import cpu
 from rnnengine._c.convert import to_array
-from rnnengine._c.runtime import Plan, Runner
+from rnnengine._c.plan import Plan
+from rnnengine._c.runtime import Runner
 from rnnengine.compiler import Form, Outline, Source, Variants
 from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
 from rnnengine.stream import Stream

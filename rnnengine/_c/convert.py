@@ -9,7 +9,15 @@ import numpy as np
 
 from rnnengine.errors import ShapeError
 
-__all__ = ["bad_output", "bad_shape", "is_masked", "shared_output", "to_array"]
+__all__ = [
+    "bad_feeds",
+    "bad_output",
+    "bad_outputs",
+    "bad_shape",
+    "is_masked",
+    "shared_output",
+    "to_array",
+]
 
 _NAMES = {0: "float32", 1: "int32"}
 
@@ -76,8 +84,8 @@ def shared_output(name: str) -> ValueError:
     return ValueError(f"out for {name!r}: shares memory with the array for another output")
 
 
-def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception:
-    """Build the error of an ``out=`` array that cannot take the result."""
+def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception | None:
+    """Return the error of an ``out=`` array that cannot take the result, None for one that can."""
     if not isinstance(value, np.ndarray):
         return TypeError(f"out for {name!r}: expected a numpy array, got {type(value).__name__}")
     if value.shape != expected:
@@ -86,4 +94,34 @@ def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception:
         )
     if value.dtype != np.float32:
         return TypeError(f"out for {name!r}: expected float32, got {value.dtype}")
-    return TypeError(f"out for {name!r}: the array is read-only")
+    if not value.flags.writeable:
+        return TypeError(f"out for {name!r}: the array is read-only")
+    return None
+
+
+def bad_outputs(names: list[str], given: Any) -> Exception | None:
+    """Return the error of an ``out=`` that names no outputs of the model, None for one that can."""
+    if not isinstance(given, dict):
+        return TypeError(
+            f"out: expected a dict of arrays by name ({', '.join(names)}), "
+            f"got {type(given).__name__}"
+        )
+    unknown = [name for name in given if name not in names]
+    if unknown:
+        return ShapeError(f"out: no output named {unknown[0]!r}; outputs: {', '.join(names)}")
+    return None
+
+
+def bad_feeds(names: list[str], feeds: Any) -> Exception:
+    """Build the error of inputs that are not given as they must be."""
+    known = ", ".join(names)
+    if not isinstance(feeds, dict):
+        return TypeError(
+            f"this model takes {len(names)} inputs; pass a dict of arrays by name: {known}"
+        )
+    parts = []
+    if missing := [name for name in names if name not in feeds]:
+        parts.append(f"missing {', '.join(missing)}")
+    if unknown := [str(name) for name in feeds if name not in names]:
+        parts.append(f"unknown {', '.join(unknown)}")
+    return ShapeError(f"inputs: {'; '.join(parts)}; expected {known or 'none'}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnnengine._c import core
-from rnnengine._c.runtime import Plan
+from rnnengine._c.plan import Plan
 from rnnengine.compiler.emit import emit_graph
 from rnnengine.compiler.memory import assign_slots
 from rnnengine.compiler.pool import Pool
