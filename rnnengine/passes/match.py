@@ -8,7 +8,6 @@ variable that occurs twice must be the same value both times.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -59,6 +58,8 @@ class Index:
     def alias(self, name: str) -> str:
         """One name for all constants of the same content."""
         if name not in self._aliases:
+            import hashlib  # noqa: PLC0415 - loads OpenSSL, which most models have no use for
+
             value = self.graph.constants[name]
             digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
             key = (str(value.dtype), value.shape, digest)
