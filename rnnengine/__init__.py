@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rnnengine._version import VERSION
 from rnnengine.errors import (
     CPUError,
+    FrameworkError,
     ModelFormatError,
     RNNEngineError,
     ShapeError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from rnnengine.model import Model, TensorInfo
     from rnnengine.saving import save
     from rnnengine.stream import Stream
+    from rnnengine.validation import Validation, validate
 
 __version__ = VERSION
 
@@ -73,6 +75,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "FrameworkError",
     "Hardsigmoid",
     "Identity",
     "Input",
@@ -101,12 +104,14 @@ __all__ = [
     "TensorInfo",
     "UnsafeFileError",
     "UnsupportedModelError",
+    "Validation",
     "Value",
     "cpu_info",
     "export_onnx",
     "inspect",
     "load",
     "save",
+    "validate",
 ]
 
 _PARTS = {
@@ -121,6 +126,7 @@ _PARTS = {
     "model": "Model TensorInfo",
     "saving": "save",
     "stream": "Stream",
+    "validation": "Validation validate",
 }
 _PART_OF = {name: part for part, names in _PARTS.items() for name in names.split()}
 

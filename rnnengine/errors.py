@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "CPUError",
+    "FrameworkError",
     "ModelFormatError",
     "RNNEngineError",
     "ShapeError",
@@ -47,3 +48,7 @@ class StreamStateLost(RNNEngineError):
 
 class CPUError(RNNEngineError):
     """The requested instruction set is unknown or this machine does not have it."""
+
+
+class FrameworkError(RNNEngineError):
+    """A reference framework could not be run: not installed, refused the model, or crashed."""

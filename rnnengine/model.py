@@ -81,6 +81,19 @@ class Model(Runner):
         """What was recognised in the file and put together: node, operator, the parts' names."""
         return self.graph.fused
 
+    @property
+    def declared_inputs(self) -> tuple[Value, ...]:
+        """Inputs of the graph as the file declares them, with symbolic sizes."""
+        return self._source.imported.inputs
+
+    def imported_graph(self, sizes: Mapping[str, int]) -> Graph:  # noqa: ARG002
+        """Return the network as imported, which the float64 oracle judges the engine by.
+
+        ``sizes`` gives every free size of the inputs a number; a model that can only be compiled
+        for given sizes needs them.
+        """
+        return self._source.imported
+
     def portable_graph(self) -> Graph:
         """Return the graph that a file of this model needs to hold."""
         return self._source.portable(self._form)
@@ -216,6 +229,15 @@ class SizedModel(Model):
     def graph(self) -> Graph:
         """The network folded for some sizes."""
         return self._outline.graph
+
+    @property
+    def declared_inputs(self) -> tuple[Value, ...]:
+        """Inputs of the graph as the file declares them, with symbolic sizes."""
+        return self._sized.inputs
+
+    def imported_graph(self, sizes: Mapping[str, int]) -> Graph:
+        """Return the network as imported with numbers for its sizes."""
+        return self._sized.graph_at(sizes)
 
     def run(
         self,

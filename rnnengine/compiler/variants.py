@@ -69,7 +69,7 @@ class Variants:
     ) -> None:
         self.inputs = inputs
         self.isa = isa
-        self._graph_at = graph_at
+        self.graph_at = graph_at
         self._pool = pool if pool is not None else Pool()
         self._kept: dict[tuple[bool, tuple[tuple[str, int], ...]], Compiled] = {}
 
@@ -147,7 +147,7 @@ class Variants:
         return source
 
     def _source(self, sizes: Mapping[str, int]) -> Source:
-        return Source(self._graph_at(sizes), self.isa, self._pool)
+        return Source(self.graph_at(sizes), self.isa, self._pool)
 
 
 def _common(name: str, one: TensorType, other: TensorType | None) -> TensorType:

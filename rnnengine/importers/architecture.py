@@ -29,13 +29,13 @@ from rnnengine.layers import (
     describe,
 )
 
-__all__ = ["build_graph", "build_layer"]
+__all__ = ["Plan", "Step", "build_graph", "build_layer", "planned"]
 
 _INPUT, _OUTPUT = "input", "output"
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """One use of a layer: where its inputs come from, (step, result) each."""
 
     layer: Layer
@@ -44,11 +44,30 @@ class _Step:
     inputs: tuple[tuple[int, str], ...]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """An architecture beside the weights it was given.
+
+    Attributes
+    ----------
+    steps : sequence of Step
+        In the order of evaluation; inputs of the network are steps too.
+    groups : mapping of int to Group
+        Weights by ``id`` of the layer.
+    results : mapping of str to (int, str)
+        Outputs of the network: step and result.
+    """
+
+    steps: Sequence[Step]
+    groups: Mapping[int, Group]
+    results: Mapping[str, tuple[int, str]]
+
+
 class _Flat:
     """An architecture as a list of steps in the order of evaluation."""
 
     def __init__(self) -> None:
-        self.steps: list[_Step] = []
+        self.steps: list[Step] = []
         self._done: dict[int, tuple[Call, tuple[int, str]]] = {}
 
     def tensor(self, value: Tensor) -> tuple[int, str]:
@@ -66,7 +85,7 @@ class _Flat:
     ) -> tuple[int, str]:
         """Append a layer; chains are unrolled."""
         if not isinstance(layer, Sequential):
-            self.steps.append(_Step(layer, path, said, inputs))
+            self.steps.append(Step(layer, path, said, inputs))
             return len(self.steps) - 1, _OUTPUT
         start = f"{path}." if path else ""
         for i, inner in enumerate(layer.layers):
@@ -110,6 +129,17 @@ def build_graph(
     ModelFormatError, UnsupportedModelError
         Where weights and description do not fit each other; the message names both.
     """
+    return _emitted(checkpoint, planned(checkpoint, architecture, prefix=prefix, layer=layer))
+
+
+def planned(
+    checkpoint: Checkpoint,
+    architecture: Architecture | None,
+    *,
+    prefix: str = "",
+    layer: str | None = None,
+) -> Plan:
+    """Find the weights of every layer; parameters and errors are those of :func:`build_graph`."""
     groups = groups_of(checkpoint, prefix)
     if layer is not None:
         architecture, groups = recurrent_of(checkpoint, groups, layer, architecture)
@@ -152,30 +182,30 @@ def build_layer(checkpoint: Checkpoint, layer: Layer, inputs: Sequence[Value]) -
         )
     flat = _Flat()
     for value in inputs:
-        flat.steps.append(_Step(InputLayer(name=value.name), value.name, False, ()))
+        flat.steps.append(Step(InputLayer(name=value.name), value.name, False, ()))
     last = flat.layer(layer, *_root(layer), tuple((i, _OUTPUT) for i in range(len(inputs))))
     groups = groups_of(checkpoint) if checkpoint.tensors else {}
     found = _assigned(checkpoint, groups, flat.steps)
-    return _emitted(checkpoint, flat.steps, found, {_OUTPUT: last}, inputs)
+    return _emitted(checkpoint, Plan(flat.steps, found, {_OUTPUT: last}), inputs)
 
 
-def _chain(checkpoint: Checkpoint, groups: Mapping[str, Group], layer: Layer) -> Graph:
+def _chain(checkpoint: Checkpoint, groups: Mapping[str, Group], layer: Layer) -> Plan:
     """A layer or a chain, whose input follows from its first layers."""
     flat = _Flat()
     flat.layer(layer, *_root(layer), ((-1, _OUTPUT),))
     found = _assigned(checkpoint, groups, flat.steps)
     first = _input_of(flat.steps, found)
-    steps = [_Step(InputLayer(*first, name=_INPUT), _INPUT, False, ())]
+    steps = [Step(InputLayer(*first, name=_INPUT), _INPUT, False, ())]
     steps += [replace(s, inputs=tuple((i + 1, word) for i, word in s.inputs)) for s in flat.steps]
     last = len(steps) - 1
     results: dict[str, tuple[int, str]] = {_OUTPUT: (last, _OUTPUT)}
     if len(steps) == 2:
         results = {word: (last, word) for word in steps[-1].layer.results}
-    return _emitted(checkpoint, steps, found, results)
+    return Plan(steps, found, results)
 
 
 def _input_of(
-    steps: Sequence[_Step], found: Mapping[int, Group]
+    steps: Sequence[Step], found: Mapping[int, Group]
 ) -> tuple[tuple[int | str, ...], str]:
     """Shape and element type of the input of a chain."""
     layers = [step.layer for step in steps]
@@ -201,7 +231,7 @@ def _network(
     checkpoint: Checkpoint,
     groups: Mapping[str, Group],
     architecture: Tensor | Mapping[str, Tensor],
-) -> Graph:
+) -> Plan:
     """A network written by calling layers."""
     named = architecture if isinstance(architecture, Mapping) else {_OUTPUT: architecture}
     if not named or not all(isinstance(t, Tensor) for t in named.values()):
@@ -212,11 +242,11 @@ def _network(
     flat = _Flat()
     results = {name: flat.tensor(value) for name, value in named.items()}
     found = _assigned(checkpoint, groups, flat.steps)
-    return _emitted(checkpoint, flat.steps, found, results)
+    return Plan(flat.steps, found, results)
 
 
 def _assigned(
-    checkpoint: Checkpoint, groups: Mapping[str, Group], steps: Sequence[_Step]
+    checkpoint: Checkpoint, groups: Mapping[str, Group], steps: Sequence[Step]
 ) -> dict[int, Group]:
     places: dict[int, Place] = {}
     for step in steps:
@@ -225,14 +255,9 @@ def _assigned(
     return assign(checkpoint, groups, list(places.values()))
 
 
-def _emitted(
-    checkpoint: Checkpoint,
-    steps: Sequence[_Step],
-    found: Mapping[int, Group],
-    results: Mapping[str, tuple[int, str]],
-    inputs: Sequence[Value] = (),
-) -> Graph:
+def _emitted(checkpoint: Checkpoint, plan: Plan, inputs: Sequence[Value] = ()) -> Graph:
     """Nodes of the steps; inputs are those that the steps declare unless they are given."""
+    steps, found, results = plan.steps, plan.groups, plan.results
     declared = [step.layer for step in steps if isinstance(step.layer, InputLayer)]
     inputs = inputs or [_declared(layer) for layer in declared]
     taken = [value.name for value in inputs] + list(results)
@@ -266,9 +291,7 @@ def _declared(layer: InputLayer) -> Value:
     return Value(layer.name or _INPUT, TensorType(np.dtype(layer.dtype), shape))
 
 
-def _one(
-    out: Nodes, step: _Step, operands: list[str], found: Mapping[int, Group]
-) -> dict[str, str]:
+def _one(out: Nodes, step: Step, operands: list[str], found: Mapping[int, Group]) -> dict[str, str]:
     """Results of one step by name."""
     layer, group = step.layer, found.get(id(step.layer))
     path = step.path if step.said or group is None else group.path or step.path

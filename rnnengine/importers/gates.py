@@ -6,7 +6,7 @@ GRU.
 
 from __future__ import annotations
 
-__all__ = ["CANONICAL", "KERAS", "KERAS_1", "ONNX", "TORCH", "permutation"]
+__all__ = ["CANONICAL", "KERAS", "KERAS_1", "ONNX", "ORDERS", "TORCH", "permutation"]
 
 CANONICAL: dict[str, str] = {"LSTM": "ifgo", "LSTM.peephole": "ifo", "GRU": "rzn", "RNN": "h"}
 """Order of the gates in :mod:`rnnengine.ops.recurrent`."""
@@ -22,6 +22,19 @@ KERAS: dict[str, str] = {"LSTM": "ifgo", "GRU": "zrn", "RNN": "h"}
 
 KERAS_1: dict[str, str] = {"LSTM": "igfo", "GRU": "zrn"}
 """Order of the arrays of Keras 1, which kept three for each gate: i, c, f, o and z, r, h."""
+
+ORDERS: dict[str, dict[str, str]] = {
+    "ONNX": ONNX,
+    "PyTorch": TORCH,
+    "Keras": KERAS,
+    "Keras 1": KERAS_1,
+    "TensorFlow 1": {"LSTM": "igfo", "GRU": "rzn"},
+    "OpenVINO": {"LSTM": "figo", "GRU": "zrn"},
+    "ncnn": {"LSTM": "ifog", "GRU": "rzn"},
+    "TFLite": {"LSTM": "ifgo", "LSTM.peephole": "ifo"},
+}
+"""Every format that is known to be mistaken for another: BasicLSTMCell's i, j, f, o; LSTMCell of
+OpenVINO's operator set, f, i, c, o; ncnn's I, F, O, G."""
 
 
 def permutation(foreign: dict[str, str], what: str) -> tuple[int, ...]:

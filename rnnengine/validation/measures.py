@@ -1,0 +1,137 @@
+"""How far two answers are apart, and how far they may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rnnengine.errors import RNNEngineError
+from rnnengine.graph import Graph
+from rnnengine.ops import evaluate
+
+__all__ = ["AMPLIFIED", "LONG", "WITNESS", "Errors", "contract", "measure", "sensitivity"]
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+LONG = 50
+"""Sequences of more steps are held to the wider contract."""
+
+AMPLIFIED = 32.0
+"""A computation rounds every product of every step where a sensitivity rounds each operand once: an
+error of up to this many sensitivities is its due."""
+
+WITNESS = 10.0
+"""A reference framework that computes in float32 may be this many contracts away: onnxruntime
+approximates tanh and sigmoid, and no framework fixes the order of its sums. The mistakes that
+validation looks for move outputs by a thousand times that."""
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Differences of one output from what it should be.
+
+    Attributes
+    ----------
+    max_abs, rms : float
+        Largest difference, and root of the mean square; NaN counts as infinite unless both have it.
+    max_rel : float
+        Largest difference over the magnitude of the expected element, or over a millionth of the
+        output's largest magnitude where that is more.
+    worst : tuple of int
+        Index of the largest difference; empty for an output without elements.
+    over_time : tuple of float
+        Largest difference at every time step; empty where the output has no time axis.
+    allowed : float
+        What the largest difference is held to.
+    """
+
+    max_abs: float
+    max_rel: float
+    rms: float
+    worst: tuple[int, ...]
+    over_time: tuple[float, ...]
+    allowed: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the largest difference is allowed."""
+        return self.max_abs <= self.allowed
+
+
+def contract(expected: Array, steps: int) -> float:
+    """2e-6 of max(1, largest magnitude), 1e-5 of it for more than 50 steps."""
+    if expected.dtype.kind != "f":
+        return 0.0
+    finite = np.abs(expected[np.isfinite(expected)])
+    return (1e-5 if steps > LONG else 2e-6) * max(1.0, float(finite.max(initial=0.0)))
+
+
+def measure(got: Array, expected: Array, allowed: float, time_axis: int | None) -> Errors:
+    """Compare an output with what it should be.
+
+    Parameters
+    ----------
+    got, expected : array
+        Of one shape; arrays of different shapes are infinitely far apart.
+    allowed : float
+    time_axis : int or None
+    """
+    if got.shape != expected.shape:
+        return Errors(np.inf, np.inf, np.inf, (), (), allowed)
+    difference = _difference(got, expected)
+    if not difference.size:
+        return Errors(0.0, 0.0, 0.0, (), (), allowed)
+    with np.errstate(all="ignore"):
+        magnitude = np.abs(expected.astype(np.float64))
+        largest = float(magnitude[np.isfinite(magnitude)].max(initial=0.0))
+        floor = max(1e-6 * largest, float(np.finfo(np.float32).tiny))
+        relative = difference / np.maximum(np.nan_to_num(magnitude, posinf=largest), floor)
+        rms = float(np.sqrt(np.mean(difference**2)))
+    worst = tuple(int(i) for i in np.unravel_index(int(difference.argmax()), difference.shape))
+    over_time: tuple[float, ...] = ()
+    if time_axis is not None:
+        others = tuple(i for i in range(difference.ndim) if i != time_axis)
+        over_time = tuple(float(v) for v in difference.max(axis=others, initial=0.0))
+    return Errors(float(difference.max()), float(relative.max()), rms, worst, over_time, allowed)
+
+
+def _difference(got: Array, expected: Array) -> Array:
+    """Magnitudes of the differences; equal infinities and NaN on both sides are none."""
+    a, b = got.astype(np.float64), expected.astype(np.float64)
+    with np.errstate(all="ignore"):
+        difference = np.abs(a - b)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    return np.asarray(np.where(same, 0.0, np.where(np.isnan(difference), np.inf, difference)))
+
+
+def sensitivity(graph: Graph, feeds: Arrays, expected: Arrays, draws: int = 2) -> dict[str, float]:
+    """Largest change of each output, in float64, when every operand moves by half a float32 ulp.
+
+    Large inputs and unbounded gates amplify any rounding. No float32 computation can be closer to
+    the exact answer there than a small multiple of this.
+    """
+    rng = np.random.default_rng(0)
+
+    def moved(value: Array) -> Array:
+        if value.dtype.kind != "f":
+            return value
+        factors: Array = 1 + rng.choice([-1.0, 1.0], value.shape) * 2.0**-24
+        return np.asarray(value * factors)
+
+    worst = dict.fromkeys(expected, 0.0)
+    for _ in range(draws):
+        constants = {name: moved(value) for name, value in graph.constants.items()}
+        try:
+            changed = evaluate(
+                graph.with_(constants=constants), {k: moved(v) for k, v in feeds.items()}
+            )
+        except RNNEngineError:
+            return worst
+        for name, value in expected.items():
+            errors = measure(changed[name], value, 0.0, None)
+            worst[name] = max(worst[name], errors.max_abs)
+    return worst
