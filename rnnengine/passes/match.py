@@ -25,6 +25,11 @@ __all__ = ["Index", "Is", "Number", "Pattern", "Var", "match"]
 _COMMUTATIVE = frozenset(["Add", "Mul"])
 
 
+def _same_bits(a: Array, b: Array) -> bool:
+    """Whether two constants of one type and shape are the same; only asked where there are two."""
+    return a is b or np.ascontiguousarray(a).tobytes() == np.ascontiguousarray(b).tobytes()
+
+
 class Index:
     """A graph in settled form with its values by name.
 
@@ -48,7 +53,7 @@ class Index:
         return self.graph.consumers()
 
     @cached_property
-    def _by_content(self) -> dict[tuple[str, tuple[int, ...], bytes], str]:
+    def _by_type(self) -> dict[tuple[str, tuple[int, ...]], list[str]]:
         return {}
 
     def constant(self, name: str | None) -> Array | None:
@@ -58,12 +63,13 @@ class Index:
     def alias(self, name: str) -> str:
         """One name for all constants of the same content."""
         if name not in self._aliases:
-            import hashlib  # noqa: PLC0415 - loads OpenSSL, which most models have no use for
-
-            value = self.graph.constants[name]
-            digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).digest()
-            key = (str(value.dtype), value.shape, digest)
-            self._aliases[name] = self._by_content.setdefault(key, name)
+            constants = self.graph.constants
+            value = constants[name]
+            alike = self._by_type.setdefault((str(value.dtype), value.shape), [])
+            same = (other for other in alike if _same_bits(constants[other], value))
+            self._aliases[name] = found = next(same, name)
+            if found is name:
+                alike.append(name)
         return self._aliases[name]
 
     def depends(self, start: str, on: set[str]) -> bool:
