@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         Tanh,
         Value,
     )
-    from rnnengine.loading import cpu_info, load
+    from rnnengine.loading import cpu_info, from_torch, load
     from rnnengine.model import Model, TensorInfo
     from rnnengine.saving import save
     from rnnengine.stream import Stream
@@ -108,6 +108,7 @@ __all__ = [
     "Value",
     "cpu_info",
     "export_onnx",
+    "from_torch",
     "inspect",
     "load",
     "save",
@@ -122,7 +123,7 @@ _PARTS = {
         "Identity Input LayerCall LeakyReLU Linear LogSoftmax Mish Multiply ReLU Sequential "
         "Sigmoid SiLU Softmax Softplus Softsign Tanh Value"
     ),
-    "loading": "cpu_info load",
+    "loading": "cpu_info from_torch load",
     "model": "Model TensorInfo",
     "saving": "save",
     "stream": "Stream",

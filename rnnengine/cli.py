@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--layer", help="path of the one recurrent layer that is wanted")
     convert.add_argument("--prefix", default="", help="part of a file of weights")
+    convert.add_argument("--key", help="object of a PyTorch file that holds the weights")
     convert.add_argument(
         "--constants",
         action="append",
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     look = commands.add_parser("inspect", parents=[common], help="say what is in a file")
     look.add_argument("source")
+    look.add_argument("--key", help="object of a PyTorch file that holds the weights")
     look.set_defaults(command=_inspect)
 
     env = commands.add_parser("env", parents=[common], help="say what this machine offers")
@@ -132,6 +134,7 @@ def _convert(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
         architecture=architecture,
         layer=options.layer,
         prefix=options.prefix,
+        key=options.key,
         constants=_constants(options.constants) or None,
         external_data=options.external_data,
     )
@@ -139,7 +142,9 @@ def _convert(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     origin = {
         "file": source.name,
         "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-        "framework": inspect(source).format if options.external_data is None else "onnx",
+        "framework": inspect(source, key=options.key).format
+        if options.external_data is None
+        else "onnx",
     }
     content = pack(model.portable_graph(), origin=origin, version=VERSION)
     again = load(content, verify=True)
@@ -234,7 +239,7 @@ def _is_layer(kind: Any) -> bool:
 
 
 def _inspect(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    found = inspect(options.source)
+    found = inspect(options.source, key=options.key)
     return found.as_dict(), str(found)
 
 

@@ -9,9 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnnengine.errors import ModelFormatError, RNNEngineError
+from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
 from rnnengine.graph import Fusion, Graph, Node, UndecidedError
-from rnnengine.importers import Source, load_graph, read_checkpoint, read_native_file, read_source
+from rnnengine.importers import (
+    Source,
+    load_graph,
+    read_checkpoint,
+    read_exported_graph,
+    read_native_file,
+    read_source,
+)
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.single import Found, is_recurrent
 from rnnengine.importers.weights import groups_of
@@ -102,12 +109,14 @@ class Inspection:
         return "\n".join(lines)
 
 
-def inspect(source: Source) -> Inspection:
+def inspect(source: Source, *, key: str | None = None) -> Inspection:
     """Say what is in a model file or a file of weights.
 
     Parameters
     ----------
     source : path, bytes or binary file
+    key : str, optional
+        Which object of a PyTorch file holds the weights, where several could.
 
     Returns
     -------
@@ -123,9 +132,17 @@ def inspect(source: Source) -> Inspection:
     if native is not None:
         found = _of_graph(native.graph, name, "rnne", len(content))
         return dataclasses.replace(found, origin=dict(native.origin))
-    checkpoint = read_checkpoint(content, name)
+    reason = ""
+    try:
+        exported = read_exported_graph(content, name)
+        if exported is not None:
+            return _of_graph(exported, name, "torch", len(content))
+    except UnsupportedModelError as error:
+        reason = f"its graph does not open ({error}); "
+    checkpoint = read_checkpoint(content, name, key=key)
     if checkpoint is not None:
-        return _of_checkpoint(checkpoint, name, len(content))
+        found = _of_checkpoint(checkpoint, name, len(content))
+        return dataclasses.replace(found, missing=reason + found.missing)
     again = source if isinstance(source, str | os.PathLike) else content
     return _of_graph(load_graph(again), name, "onnx", len(content))
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rnnengine._c import cpu
-from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
+from rnnengine.errors import CPUError, ModelFormatError, RNNEngineError, UnsupportedModelError
 from rnnengine.graph import UndecidedError
-from rnnengine.importers import model_inputs, parse_graph, read_source
+from rnnengine.importers import model_inputs, module_graph, parse_graph, read_source
 from rnnengine.model import Model, SizedModel
 
 if TYPE_CHECKING:
     from rnnengine.layers import Architecture, Replacement
 
-__all__ = ["cpu_info", "load"]
+__all__ = ["cpu_info", "from_torch", "load"]
 
 _CONTRADICTIONS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
@@ -34,6 +35,7 @@ def load(
     layer: str | None = None,
     prefix: str = "",
     replacements: Mapping[str, Replacement] | None = None,
+    key: str | None = None,
     verify: bool = False,
     mmap: bool = False,
 ) -> Model:
@@ -42,8 +44,8 @@ def load(
     Parameters
     ----------
     source : path, bytes or binary file
-        A ``.rnne`` file, an ONNX model, a Keras model with its configuration, or a file of
-        weights: PyTorch, safetensors, npz.
+        A ``.rnne`` file, an ONNX model, a Keras model with its configuration, a ``.pt2`` file of
+        torch.export, or a file of weights: PyTorch, safetensors, npz.
     constants : mapping of str to array, optional
         Inputs to fix at load, by name.
     external_data : path, optional
@@ -63,6 +65,9 @@ def load(
         user's own), by name or class of the layer: a description such as
         ``rn.LayerNorm(64)``, which gets the layer's weights, or ``function(layer, *inputs)``, which
         writes operators; see :mod:`rnnengine.layers.replacing`.
+    key : str, optional
+        Which object of a PyTorch file holds the weights, where several could, for example
+        ``"ema"``; keys of nested dictionaries are joined by dots.
     verify : bool
         Hold the data of a ``.rnne`` file against the hash in it; structure is always checked.
     mmap : bool
@@ -99,25 +104,77 @@ def load(
         layer=layer,
         prefix=prefix,
         replacements=replacements,
+        key=key,
         verify=verify,
     )
-    try:
-        return Model(parse())
-    except UnsupportedModelError as error:
+    with _told(name):
         try:
-            inputs = model_inputs(content, name, constants=fixed)
-        except RNNEngineError:
-            raise error from None
-        sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), inputs, str(error))
-        if sized is None:
-            raise
-        return sized
-    except RNNEngineError:
+            return Model(parse())
+        except UnsupportedModelError as error:
+            try:
+                inputs = model_inputs(content, name, constants=fixed)
+            except RNNEngineError:
+                raise error from None
+            sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), inputs, str(error))
+            if sized is None:
+                raise
+            return sized
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Name the file in front of every refusal."""
+    try:
+        yield
+    except CPUError:
+        raise
+    except RNNEngineError as error:
+        if not str(error).startswith(name):
+            error.args = (f"{name}: {error}",)
         raise
     except _CONTRADICTIONS as error:
         raise ModelFormatError(
             f"{name}: the graph contradicts itself ({type(error).__name__}: {str(error)[:200]})"
         ) from error
+
+
+def from_torch(
+    module: Any,
+    example_inputs: Any,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
+) -> Model:
+    """Make a model of a ``torch.nn.Module`` in memory, by ``torch.export``.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In float32, after ``.eval()``. It is not changed.
+    example_inputs : tensor or tuple of tensors
+        Inputs of its ``forward``. Sizes of 2 and more stay open as far as the module allows;
+        PyTorch takes a size of 1 for fixed.
+    kwargs : mapping of str to tensor, optional
+        Keyword arguments of its ``forward``.
+    dynamic_shapes : optional
+        As ``torch.export.export`` takes it, in place of all axes open.
+
+    Returns
+    -------
+    Model
+        Inputs bear the names of ``forward``. Outputs bear their key where a dictionary is returned;
+        ``<layer>.output``, ``.h_n`` and ``.c_n`` where a recurrent layer computes them; and the
+        name of the operator otherwise.
+
+    Raises
+    ------
+    UnsupportedModelError
+        ``torch.export`` cannot follow the module, or it calls an operator, or has an argument,
+        that is not supported; names node, operator and argument.
+    """
+    graph = module_graph(module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes)
+    with _told(graph.source):
+        return Model(graph)
 
 
 def cpu_info() -> dict[str, Any]:

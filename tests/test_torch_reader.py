@@ -377,8 +377,8 @@ def test_exported_programs_of_older_versions(net: Net) -> None:
         ({"sizes": [{"as_int": 9}]}, ModelFormatError, "needs 36 bytes of storage 'weight_0'"),
         ({"sizes": [{"as_int": -1}]}, ModelFormatError, "size -1"),
         ({"sizes": [{"as_expr": "s0"}]}, ModelFormatError, "sizes or strides of a tensor is no"),
-        ({"dtype": 99}, UnsupportedModelError, "has the type number 99"),
-        ({"dtype": []}, UnsupportedModelError, "has the type number a list"),
+        ({"dtype": 99}, UnsupportedModelError, "element type number 99 is not known"),
+        ({"dtype": []}, UnsupportedModelError, "element type number a list is not known"),
         ({"storage_offset": None}, ModelFormatError, "offset -1"),
     ],
 )

@@ -21,8 +21,10 @@ __all__ = [
     "Source",
     "load_graph",
     "model_inputs",
+    "module_graph",
     "parse_graph",
     "read_checkpoint",
+    "read_exported_graph",
     "read_native_file",
     "read_source",
 ]
@@ -83,8 +85,16 @@ def read_source(source: Source, *, mmap: bool = False) -> tuple[Content, str]:
     )
 
 
-def read_checkpoint(content: Content, name: str) -> Checkpoint | None:
+def read_checkpoint(content: Content, name: str, key: str | None = None) -> Checkpoint | None:
     """Read a file of weights without a graph; None where the content is no such file.
+
+    Parameters
+    ----------
+    content : bytes-like
+    name : str
+        For messages.
+    key : str, optional
+        Which part of a PyTorch file holds the weights, where it has several.
 
     Raises
     ------
@@ -109,8 +119,24 @@ def read_checkpoint(content: Content, name: str) -> Checkpoint | None:
         from rnnengine.importers import torch
 
         if torch.recognises(content):
-            return torch.read_checkpoint(content, name)
+            return torch.read_checkpoint(content, name, key)
     return None
+
+
+def read_exported_graph(content: Content, name: str) -> Graph | None:
+    """Read the graph of a ``.pt2`` file; None where the content is no such file.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError
+        The file is damaged, or calls something that is not supported.
+    """
+    content = bytes(content)
+    if not content.startswith(b"PK\x03\x04"):
+        return None
+    from rnnengine.importers import torch
+
+    return torch.exported_graph(content, name) if torch.recognises(content) else None
 
 
 def read_native_file(content: Content, name: str, *, verify: bool = False) -> NativeFile | None:
@@ -136,6 +162,7 @@ def load_graph(
     layer: str | None = None,
     prefix: str = "",
     replacements: Mapping[str, Replacement] | None = None,
+    key: str | None = None,
     verify: bool = False,
 ) -> Graph:
     """Read a model file into a graph.
@@ -143,8 +170,8 @@ def load_graph(
     Parameters
     ----------
     source : bytes-like, path, or binary file object
-        A ``.rnne`` file, an ONNX model, a Keras model with its configuration, or a file of
-        weights: PyTorch, safetensors, npz.
+        A ``.rnne`` file, an ONNX model, a Keras model with its configuration, a ``.pt2`` file of
+        torch.export, or a file of weights: PyTorch, safetensors, npz.
     constants : mapping of str to array_like, optional
         Values that graph inputs are fixed to.
     external_data : path, optional
@@ -158,6 +185,8 @@ def load_graph(
         Part of a file of weights that ``architecture`` or ``layer`` is about.
     replacements : mapping of str to Replacement, optional
         What stands for layers of a Keras model that cannot be read, by their name or class.
+    key : str, optional
+        Which object of a PyTorch file holds the weights, where several could: ``"ema"``.
     verify : bool
         Hold the data of a ``.rnne`` file against the hash in it.
 
@@ -185,6 +214,7 @@ def load_graph(
         layer=layer,
         prefix=prefix,
         replacements=replacements,
+        key=key,
         verify=verify,
     )
 
@@ -199,6 +229,7 @@ def parse_graph(
     layer: str | None = None,
     prefix: str = "",
     replacements: Mapping[str, Replacement] | None = None,
+    key: str | None = None,
     verify: bool = False,
     sizes: Mapping[str, int] | None = None,
 ) -> Graph:
@@ -209,7 +240,7 @@ def parse_graph(
     content : bytes or memoryview
     name : str
         For messages.
-    constants, external_data, architecture, layer, prefix, replacements, verify
+    constants, external_data, architecture, layer, prefix, replacements, key, verify
         As for :func:`load_graph`.
     sizes : mapping of str to int, optional
         Numbers for symbolic sizes of an ONNX model's inputs.
@@ -217,8 +248,9 @@ def parse_graph(
     if not content:
         raise ModelFormatError(f"{name}: the file is empty; expected a model")
     for_onnx = {"constants": constants, "external_data": external_data, "sizes": sizes}
-    for_weights = {"architecture": architecture, "layer": layer, "prefix": prefix}
     for_keras = {"replacements": replacements}
+    for_weights = {"architecture": architecture, "layer": layer, "prefix": prefix,
+                   "key": key}  # fmt: skip
     native = read_native_file(content, name, verify=verify)
     if native is not None:
         options = {**for_onnx, **for_weights, **for_keras}
@@ -231,7 +263,11 @@ def parse_graph(
             _refuse(name, "a Keras file takes", for_onnx)
             if not any(for_weights.values()):
                 return import_keras(content, name, replacements=replacements)
-    checkpoint = read_checkpoint(content, name)
+    exported = None if any(for_weights.values()) else read_exported_graph(content, name)
+    if exported is not None:
+        _refuse(name, "an exported program takes", {**for_onnx, **for_keras})
+        return exported
+    checkpoint = read_checkpoint(content, name, key=key)
     if checkpoint is not None:
         from rnnengine.importers.architecture import build_graph
 
@@ -258,6 +294,15 @@ def model_inputs(
     from rnnengine.importers.onnx import onnx_inputs
 
     return onnx_inputs(content, name, constants=constants)
+
+
+def module_graph(
+    module: Any, example_inputs: Any, *, kwargs: Mapping[str, Any] | None, dynamic_shapes: Any
+) -> Graph:
+    """Read a live ``torch.nn.Module``, as :func:`rnnengine.from_torch` says."""
+    from rnnengine.importers.torch.live import import_module
+
+    return import_module(module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes)
 
 
 def _refuse(name: str, what: str, options: Mapping[str, Any]) -> None:

@@ -42,10 +42,14 @@ class Nodes:
 
     def constant(self, name: str, value: Array) -> str:
         """Add a float32 constant."""
-        name = fresh(name, self._values)
         with np.errstate(over="ignore"):
-            self.constants[name] = np.ascontiguousarray(value, np.float32)
-        self.inference.add_constant(name, self.constants[name])
+            return self.exact(name, np.ascontiguousarray(value, np.float32).reshape(value.shape))
+
+    def exact(self, name: str, value: Array) -> str:
+        """Add a constant of any type as it is."""
+        name = fresh(name, self._values)
+        self.constants[name] = value
+        self.inference.add_constant(name, value)
         return name
 
     def add(

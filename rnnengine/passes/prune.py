@@ -47,13 +47,19 @@ def _trimmed(names: tuple[str | None, ...]) -> tuple[str | None, ...]:
     return names[:count]
 
 
+_MOVING = frozenset(
+    ["Expand", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze"]
+)
+"""Operators that make zeros of zeros, however they move or repeat them."""
+
+
 def _without_zero_states(graph: Graph) -> Graph:
     """Omit initial states that are zero: that is what an omitted state means."""
     starts = {n for node in graph.nodes if node.op in RUN for n in node.inputs[6:8]}
-    starts |= {node.inputs[0] for node in graph.nodes if node.op == "Expand"}
+    starts |= {node.inputs[0] for node in graph.nodes if node.op in _MOVING}
     zeros = {n for n, v in graph.constants.items() if n in starts and not np.any(v)}
     for node in graph.nodes:
-        if node.op == "Expand" and node.inputs[0] in zeros:
+        if node.op in _MOVING and node.inputs[0] in zeros:
             zeros.update(name for name in node.outputs if name is not None)
     nodes: list[Node] = []
     for node in graph.nodes:

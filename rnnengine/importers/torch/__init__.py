@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from rnnengine.errors import ModelFormatError
+from rnnengine.graph import Graph
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.torch.archive import Archive
 from rnnengine.importers.torch.choose import choose
 from rnnengine.importers.torch.container import find_pickle, read_content
-from rnnengine.importers.torch.exported import is_exported, read_exported
+from rnnengine.importers.torch.exported import is_exported, read_exported, read_graph
 from rnnengine.importers.torch.weights import finished
 
-__all__ = ["read_checkpoint", "recognises"]
+__all__ = ["exported_graph", "read_checkpoint", "recognises"]
 
 
 def recognises(content: bytes) -> bool:
@@ -24,6 +25,25 @@ def recognises(content: bytes) -> bool:
     if content[:1] == b"\x80" and content[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return True
     return content[257:262] == b"ustar"
+
+
+def exported_graph(content: bytes, name: str) -> Graph | None:
+    """Read the graph of an exported program; None where the content is something else.
+
+    Raises
+    ------
+    ModelFormatError
+        It is damaged or contradicts itself.
+    UnsupportedModelError
+        It calls an operator, or has an argument, that is not supported; names node and operator.
+    """
+    if content[:4] != b"PK\x03\x04":
+        return None
+    try:
+        archive = Archive(content, name)
+        return read_graph(archive, name, len(content)) if is_exported(archive) else None
+    except RecursionError:
+        raise ModelFormatError(f"{name}: nested too deeply; refused") from None
 
 
 def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkpoint:

@@ -66,7 +66,7 @@ def choose(root: Any, code: Mapping[str, str], where: str, key: str | None) -> F
     if usual or any(is_module(part) for _, part in parts):
         raise UnsupportedModelError(
             f"{where}: ambiguous, several parts could be the model's weights: {_listed(parts)};"
-            " save the wanted one alone"
+            " say which with key="
         )
     return _merged(parts, code, where)
 

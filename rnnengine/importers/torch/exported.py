@@ -10,26 +10,25 @@ import json
 from typing import Any
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
+from rnnengine.graph import Graph
 from rnnengine.importers.checkpoint import Checkpoint, Module
 from rnnengine.importers.torch.archive import Archive
+from rnnengine.importers.torch.aten import import_program, read_program
+from rnnengine.importers.torch.aten.graph import arrays
+from rnnengine.importers.torch.aten.program import scalar_type
 from rnnengine.importers.torch.choose import choose
 from rnnengine.importers.torch.container import read_content
-from rnnengine.importers.torch.inert import brief
 from rnnengine.importers.torch.modules import Found
 from rnnengine.importers.torch.tensors import StorageRef, TensorRef, check_extent, whole_numbers
-from rnnengine.importers.torch.weights import finished
+from rnnengine.importers.torch.weights import finished, plain
 
-__all__ = ["is_exported", "read_exported"]
+__all__ = ["is_exported", "read_exported", "read_graph"]
 
-_WEIGHTS = "data/weights/"
-_OLD = ("serialized_exported_program.json", "serialized_state_dict.pt")
+_FOLDERS = {"weights": "data/weights/", "constants": "data/constants/"}
+_OLD = (
+    "serialized_exported_program.json", "serialized_state_dict.pt", "serialized_constants.pt"
+)  # fmt: skip
 _MOST_JSON = 256 << 20
-# The numbers of torch/_export/serde/schema.py, ScalarType.
-_TYPES = {
-    1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32",
-    8: "float64", 10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16",
-    29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz", 32: "float8_e5m2fnuz",
-}  # fmt: skip
 _LAYERS = {
     "torch.ops.aten.lstm.input": ("LSTM", None),
     "torch.ops.aten.gru.input": ("GRU", None),
@@ -63,7 +62,7 @@ def read_exported(archive: Archive, name: str, stored: int, key: str | None) -> 
     else:
         model, base = _model(archive, name)
         program = _json(archive, model, name)
-        found = _weights(archive, base, model.rpartition("/")[2].removesuffix(".json"), name)
+        found = _tensors(archive, base, model, "weights", name)
     tensors, modules = finished(Found(found.leaves, _layers(program)), stored, name)
     return Checkpoint(tensors, modules, "torch", name)
 
@@ -102,45 +101,72 @@ def _get(value: Any, *path: str) -> Any:
     return value
 
 
-def _weights(archive: Archive, base: str, model: str, name: str) -> Found:
-    member = f"{base}/{_WEIGHTS}{model}_weights_config.json"
+def read_graph(archive: Archive, name: str, stored: int) -> Graph:
+    """Read the graph of an exported program, with its parameters, buffers and constants.
+
+    Raises
+    ------
+    ModelFormatError
+        It is damaged or contradicts itself.
+    UnsupportedModelError
+        It holds several models, or calls an operator that is not supported; names it.
+    """
+    found = Found()
+    if _OLD[0] in archive:
+        program = _json(archive, _OLD[0], name)
+        for member in _OLD[1:]:
+            if member in archive:
+                inner = read_content(bytes(archive.view(member)), f"{name}: {member}")
+                if inner.root != {}:
+                    found.leaves.update(choose(inner.root, {}, name, None).leaves)
+    else:
+        model, base = _model(archive, name)
+        program = _json(archive, model, name)
+        for kind in _FOLDERS:
+            found.leaves.update(_tensors(archive, base, model, kind, name).leaves)
+    return import_program(
+        read_program(program, name), arrays(plain(found, stored, name), name), name
+    )
+
+
+def _tensors(archive: Archive, base: str, model: str, kind: str, name: str) -> Found:
+    """Weights or constants of a model: a table in JSON, or a file of ``torch.save``."""
+    start = f"{base}/{_FOLDERS[kind]}{model.rpartition('/')[2].removesuffix('.json')}"
+    member = f"{start}_{kind}_config.json"
     if member not in archive:
-        whole = f"{base}/{_WEIGHTS}{model}.pt"
+        whole = f"{start}.pt"
         if whole not in archive:
+            if kind == "constants":
+                return Found()
             raise ModelFormatError(f"{name}: the archive has no weights at {member!r}")
         inner = read_content(bytes(archive.view(whole)), f"{name}: {whole}")
-        return choose(inner.root, {}, name, None)
+        return Found() if inner.root == {} else choose(inner.root, {}, name, None)
     table = _get(_json(archive, member, name), "config")
     if not isinstance(table, dict):
         raise ModelFormatError(f"{name}: {member!r} has no table 'config'")
-    big = (
-        bytes(archive.view(f"{base}/byteorder")[:3]) == b"big"
-        if (f"{base}/byteorder" in archive)
-        else False
-    )
+    order = f"{base}/byteorder"
+    big = order in archive and bytes(archive.view(order)[:3]) == b"big"
     found, storages = Found(), dict[str, StorageRef]()
     for weight, entry in table.items():
-        found.leaves[weight] = _weight(archive, base, weight, entry, storages, big, name)
+        where = f"{name}: {kind.removesuffix('s')} {weight[:200]!r}"
+        path = f"{base}/{_FOLDERS[kind]}"
+        found.leaves[weight] = _weight(archive, path, entry, storages, big, where)
     return found
 
 
 def _weight(
     archive: Archive,
-    base: str,
-    weight: str,
+    folder: str,
     entry: Any,
     storages: dict[str, StorageRef],
     big: bool,
-    name: str,
+    where: str,
 ) -> TensorRef:
-    where = f"{name}: weight {weight[:200]!r}"
     file, meta = _get(entry, "path_name"), _get(entry, "tensor_meta")
     if not isinstance(file, str) or _get(entry, "use_pickle") is not False:
         raise UnsupportedModelError(f"{where} is stored as a pickle; accepted: raw bytes")
-    dtype = _TYPES.get(_get(meta, "dtype")) if type(_get(meta, "dtype")) is int else None
-    if dtype is None:
-        raise UnsupportedModelError(f"{where} has the type number {brief(_get(meta, 'dtype'))}")
-    member = f"{base}/{_WEIGHTS}{file}"
+    dtype = scalar_type(_get(meta, "dtype"), where)
+    member = folder + file
     if member not in storages:
         storage = StorageRef(file[:100], None, archive.size(member), big_endian=big)
         if storage.numel < 0:

@@ -14,7 +14,7 @@ from rnnengine.importers.torch.modules import Found
 from rnnengine.importers.torch.quantised import unpacked
 from rnnengine.importers.torch.tensors import Budget, TensorRef, materialise
 
-__all__ = ["finished"]
+__all__ = ["finished", "plain", "weight_norm"]
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
@@ -39,6 +39,19 @@ def finished(found: Found, stored: int, where: str) -> tuple[dict[str, Array], d
         A type or a parametrisation that is not supported.
     """
     unpacked(found, where)
+    arrays = _without_compile(plain(found, stored, where), where)
+    arrays = _fold(arrays, where)
+    return _stripped(arrays, {_uncompiled(p): m for p, m in found.modules.items()})
+
+
+def plain(found: Found, stored: int, where: str) -> dict[str, Array]:
+    """Make the arrays under the names the file gives them.
+
+    Raises
+    ------
+    ModelFormatError, UnsupportedModelError
+        As :func:`finished` does.
+    """
     budget = Budget(stored)
     made: dict[int, Array] = {}
     arrays: Arrays = {}
@@ -46,9 +59,7 @@ def finished(found: Found, stored: int, where: str) -> tuple[dict[str, Array], d
         if id(leaf) not in made:
             made[id(leaf)] = _array(leaf, f"{where}: tensor {name[:200]!r}", budget)
         arrays[name] = made[id(leaf)]
-    arrays = _without_compile(arrays, where)
-    arrays = _fold(arrays, where)
-    return _stripped(arrays, {_uncompiled(p): m for p, m in found.modules.items()})
+    return arrays
 
 
 def _array(leaf: Any, where: str, budget: Budget) -> Array:
@@ -114,7 +125,7 @@ def _fold(arrays: Arrays, where: str) -> Arrays:
             if base not in folded:
                 folded[base] = _parametrised(groups[base], f"{where}: {base!r}")
         elif name.endswith("_g") and _is_weight_norm(name[:-2], arrays):
-            folded[name[:-2]] = _weight_norm(array, arrays[f"{name[:-2]}_v"], f"{where}: {name!r}")
+            folded[name[:-2]] = weight_norm(array, arrays[f"{name[:-2]}_v"], f"{where}: {name!r}")
         elif name.endswith("_orig") and f"{name[:-5]}_u" in arrays:
             base = name[:-5]
             vector = arrays.get(f"{base}_v")
@@ -148,7 +159,7 @@ def _fits(g: Array, v: Array) -> bool:
 
 def _parametrised(parts: Arrays, where: str) -> Array:
     if set(parts) == {"original0", "original1"}:
-        return _weight_norm(parts["original0"], parts["original1"], where)
+        return weight_norm(parts["original0"], parts["original1"], where)
     if set(parts) == {"original", "0._u", "0._v"}:
         return _spectral(parts["original"], parts["0._u"], parts["0._v"], where)
     raise UnsupportedModelError(
@@ -157,7 +168,14 @@ def _parametrised(parts: Arrays, where: str) -> Array:
     )
 
 
-def _weight_norm(g: Array, v: Array, where: str) -> Array:
+def weight_norm(g: Array, v: Array, where: str) -> Array:
+    """Weight of lengths ``g`` and directions ``v``: g * v / ||v||, rounded once.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Their shapes do not belong together.
+    """
     if not _fits(g, v):
         raise UnsupportedModelError(
             f"{where}: weight_norm of shape {list(g.shape)} for a direction of {list(v.shape)}"
