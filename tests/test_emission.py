@@ -290,18 +290,20 @@ def test_a_gather_of_too_many_scattered_places_is_refused() -> None:
         rn.load(content)
 
 
-def test_integer_outputs_are_refused_by_name() -> None:
+def test_integer_outputs_have_their_declared_type() -> None:
     from onnx import TensorProto, helper
 
     infos = [
         helper.make_tensor_value_info(name, kind, shape)
-        for name, kind, shape in (("x", TensorProto.FLOAT, [2, 3]), ("y", TensorProto.INT64, [2]))
+        for name, kind, shape in (("x", TensorProto.FLOAT, [2, "T"]), ("y", TensorProto.INT64, [2]))
     ]
-    graph = helper.make_graph([node("Shape", ["x"], "y")], "shape", infos[:1], infos[1:])
+    graph = helper.make_graph(
+        [node("ArgMax", ["x"], "y", axis=1, keepdims=0)], "arg", infos[:1], infos[1:]
+    )
     opset = helper.make_opsetid("", 17)
     content = helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString()
-    with pytest.raises(rn.UnsupportedModelError, match=r"output 'y' has element type int64"):
-        rn.load(content)
+    result = rn.load(content).run(np.array([[1, 3, 2], [5, 4, 0]], np.float32))
+    assert result.dtype == np.int64 and result.tolist() == [1, 0]
 
 
 def test_weights_of_one_name_in_two_layouts() -> None:

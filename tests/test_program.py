@@ -92,9 +92,9 @@ def test_numbers_shared_with_c_are_the_same(root: Path) -> None:
     assert found == ACTIVATION_IDS
     header = (root / "src_c/core/kernels.h").read_text()
     found = {
-        n.title(): int(i) for n, i in re.findall(r"RNNE_([A-Z]+) = (\d+),? *(?:/\*|\n)", header)
+        n.lower(): int(i) for n, i in re.findall(r"RNNE_([A-Z_]+) = (\d+),? *(?:/\*|\n)", header)
     }
-    assert {k: found[k] for k in BINARY_IDS} == BINARY_IDS
+    assert {k: found[k.lower()] for k in BINARY_IDS} == BINARY_IDS
     source = (root / "src_c/core/program.c").read_text()
     listed = re.search(r"ops\[\] = \{(.*?)\};", source, re.S)
     assert listed is not None

@@ -17,8 +17,8 @@ cdef struct Held:
 
 
 cdef int take_input(Held *held, object value, int dtype, str name) except -1
-cdef bint take_output(Held *held, object value) except -1
+cdef bint take_output(Held *held, object value, int dtype) except -1
 cdef bint overlap(const Held *a, const Held *b) noexcept
 cdef void drop(Held *held) noexcept
-cdef object new_array(int rank, const int64_t *shape, void **data)
+cdef object new_array(int rank, const int64_t *shape, int dtype, void **data)
 cdef void *data_of(object array) noexcept

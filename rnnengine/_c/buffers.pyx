@@ -19,12 +19,16 @@ cnp.import_array()
 cdef bint plain(object value, int dtype) noexcept:
     """Whether an array has the element type, layout and alignment that the kernels read."""
     cdef int wanted = cnp.NPY_FLOAT32 if dtype == 0 else cnp.NPY_INT32
-    return cnp.PyArray_TYPE(value) == wanted and cnp.PyArray_ISCARRAY_RO(value)
+    if dtype > 1 or cnp.PyArray_TYPE(value) != wanted:
+        return False
+    return cnp.PyArray_ISCARRAY_RO(value)
 
 
 cdef bint plain_view(Py_buffer *view, int dtype) noexcept:
     """The same of a buffer."""
-    if view.itemsize != 4 or view.format == NULL or view.format[0] == 0 or view.format[1] != 0:
+    if dtype > 1 or view.itemsize != 4 or view.format == NULL:
+        return False
+    if view.format[0] == 0 or view.format[1] != 0:
         return False
     if view.format[0] != (c'f' if dtype == 0 else c'i'):
         return False
@@ -72,14 +76,14 @@ cdef int take_input(Held *held, object value, int dtype, str name) except -1:
     return 0
 
 
-cdef bint take_output(Held *held, object value) except -1:
+cdef bint take_output(Held *held, object value, int dtype) except -1:
     """Hold what an output is to be written to; false where that cannot be done in place."""
     if cnp.PyArray_CheckExact(value):
-        if not plain(value, 0) or not cnp.PyArray_ISWRITEABLE(value):
+        if not plain(value, dtype) or not cnp.PyArray_ISWRITEABLE(value):
             return False
         keep(held, value)
         return True
-    return keep_view(held, value, PyBUF_RECORDS, 0)
+    return keep_view(held, value, PyBUF_RECORDS, dtype)
 
 
 cdef bint overlap(const Held *a, const Held *b) noexcept:
@@ -98,9 +102,10 @@ cdef void drop(Held *held) noexcept:
         Py_DECREF(<object>held.array)
 
 
-cdef object new_array(int rank, const int64_t *shape, void **data):
-    """A new float32 array, not initialised, and where its elements are."""
-    array = cnp.PyArray_EMPTY(rank, <cnp.npy_intp *>shape, cnp.NPY_FLOAT32, 0)
+cdef object new_array(int rank, const int64_t *shape, int dtype, void **data):
+    """A new array of what a port's elements are held as, not initialised, and where they are."""
+    cdef int held_as = cnp.NPY_FLOAT32 if dtype == 0 else cnp.NPY_INT32
+    array = cnp.PyArray_EMPTY(rank, <cnp.npy_intp *>shape, held_as, 0)
     data[0] = cnp.PyArray_DATA(array)
     return array
 

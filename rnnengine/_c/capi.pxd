@@ -14,6 +14,7 @@ cdef extern from "rnnengine.h" nogil:
         RNNE_E_CPU
         RNNE_E_SIZE
         RNNE_E_INDEX
+        RNNE_E_RANGE
 
     int RNNE_MAX_RANK
     int RNNE_MAX_SYMBOLS

@@ -10,6 +10,7 @@ import numpy as np
 from rnnengine.errors import ShapeError
 
 __all__ = [
+    "DECLARED",
     "bad_feeds",
     "bad_output",
     "bad_outputs",
@@ -19,7 +20,8 @@ __all__ = [
     "to_array",
 ]
 
-_NAMES = {0: "float32", 1: "int32"}
+DECLARED = tuple(np.dtype(t) for t in (np.float32, np.int32, np.int64, np.bool_))
+"""Element types of ports, by number. Those from 1 on are held as int32."""
 
 
 def is_masked(value: Any) -> bool:
@@ -32,7 +34,8 @@ def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
     """Return ``value`` as a C-contiguous, aligned, native array of the port's element type.
 
     Floating arrays of any width, byte order and layout are rounded to float32; integer arrays of
-    any width are taken for int32 ports. Plain Python numbers and nested lists are accepted.
+    any width are taken for int32 and int64 ports, and held as int32, as truth values are. Plain
+    Python numbers and nested lists are accepted.
 
     Raises
     ------
@@ -50,10 +53,10 @@ def to_array(value: Any, dtype: int, name: str) -> np.ndarray[Any, Any]:
     except (ValueError, OverflowError) as error:
         raise TypeError(f"{name}: not an array of numbers ({error})") from None
     if not is_array and (array.size == 0 or (array.dtype.kind in "iu" and dtype == 0)):
-        array = array.astype(np.float64 if dtype == 0 else np.int64)
-    if array.dtype.kind not in ("f" if dtype == 0 else "iu"):
+        array = array.astype((np.float64, np.int64, np.int64, np.bool_)[dtype])
+    if array.dtype.kind not in ("f", "iu", "iu", "b")[dtype]:
         hint = "; convert it with x.astype(np.float32)" if array.dtype.kind in "iub" else ""
-        raise TypeError(f"{name}: expected {_NAMES[dtype]}, got an array of {array.dtype}{hint}")
+        raise TypeError(f"{name}: expected {DECLARED[dtype]}, got an array of {array.dtype}{hint}")
     return _as_float32(array, name) if dtype == 0 else _as_int32(array, name)
 
 
@@ -67,7 +70,8 @@ def _as_float32(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
 
 def _as_int32(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     limits = np.iinfo(np.int32)
-    if array.size and (array.max() > limits.max or array.min() < limits.min):
+    whole = array.dtype.kind in "iu" and array.size
+    if whole and (array.max() > limits.max or array.min() < limits.min):
         raise ValueError(f"{name}: an integer does not fit int32")
     return np.require(array, dtype=np.dtype("=i4"), requirements=["C", "A"])
 
@@ -84,7 +88,7 @@ def shared_output(name: str) -> ValueError:
     return ValueError(f"out for {name!r}: shares memory with the array for another output")
 
 
-def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception | None:
+def bad_output(name: str, expected: tuple[int, ...], value: Any, dtype: int) -> Exception | None:
     """Return the error of an ``out=`` array that cannot take the result, None for one that can."""
     if not isinstance(value, np.ndarray):
         return TypeError(f"out for {name!r}: expected a numpy array, got {type(value).__name__}")
@@ -92,8 +96,8 @@ def bad_output(name: str, expected: tuple[int, ...], value: Any) -> Exception | 
         return ShapeError(
             f"out for {name!r}: expected shape {list(expected)}, got {list(value.shape)}"
         )
-    if value.dtype != np.float32:
-        return TypeError(f"out for {name!r}: expected float32, got {value.dtype}")
+    if value.dtype != DECLARED[dtype]:
+        return TypeError(f"out for {name!r}: expected {DECLARED[dtype]}, got {value.dtype}")
     if not value.flags.writeable:
         return TypeError(f"out for {name!r}: the array is read-only")
     return None

@@ -175,6 +175,8 @@ cdef int check(rnne_status status, int64_t fault, tuple opcodes) except -1:
         raise OverflowError(text)
     if status == RNNE_E_BOUNDS or status == RNNE_E_SHAPE:
         raise Misfit(text)
+    if status == RNNE_E_RANGE:
+        raise ValueError(text)
     raise RuntimeError(text)
 
 

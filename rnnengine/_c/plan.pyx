@@ -43,8 +43,8 @@ cdef class Plan:
     ----------
     program : Program
     inputs, outputs : list of dict
-        `name`, `dtype` (0 float32, 1 int32), `expr` (size expressions), `time_axis` (or None); for
-        inputs also `code` (size or ~symbol), `declared` (size or -1) and `text` for messages.
+        `name`, `dtype` (as in convert.DECLARED), `expr` (size expressions), `time_axis` (or None);
+        for inputs also `code` (size or ~symbol), `declared` (size or -1) and `text` for messages.
     states : list of tuple
         (name, input, output, offset expression, initial array or None).
     hidden : set of int

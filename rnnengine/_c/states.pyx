@@ -96,7 +96,7 @@ cdef class States:
         cdef int64_t shape[MAX_RANK]
         cdef void *data
         cdef int64_t size = self.sizes(link, shape)
-        result = new_array(self.plan.inputs[self.plan.links[link].input].rank, shape, &data)
+        result = new_array(self.plan.inputs[self.plan.links[link].input].rank, shape, 0, &data)
         memcpy(data, self.at(link), size)
         return result
 

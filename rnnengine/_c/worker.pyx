@@ -15,7 +15,10 @@ from rnnengine._c.core cimport Context
 from rnnengine._c.plan cimport Plan, Port, Selection
 from rnnengine._c.states cimport States
 
-from rnnengine._c.convert import bad_feeds, bad_output, bad_outputs, bad_shape, shared_output
+import numpy as np
+
+from rnnengine._c.convert import (DECLARED, bad_feeds, bad_output, bad_outputs, bad_shape,
+                                  shared_output)
 from rnnengine.errors import StreamBusyError
 
 cdef enum:
@@ -158,9 +161,9 @@ cdef class Worker:
             if not (dropped and axis == port.time_axis):
                 shape[rank] = self.out_dims[o * MAX_RANK + axis]
                 rank += 1
-        if out is None:
-            return new_array(rank, shape, &self.out_ptr[o])
-        if take_output(held, out):
+        if out is None and port.dtype < 2:
+            return new_array(rank, shape, port.dtype, &self.out_ptr[o])
+        if out is not None and take_output(held, out, port.dtype):
             if held.rank == rank and memcmp(held.shape, shape, rank * sizeof(int64_t)) == 0:
                 other = self.overlaps(self.plan.n_in + o)
                 if other < 0:
@@ -169,10 +172,13 @@ cdef class Worker:
             drop(held)
         if other >= self.plan.n_in or any([target is out for target, _ in self.copies or ()]):
             raise shared_output(self.plan.out_names[o])
-        wrong = bad_output(self.plan.out_names[o], tuple([shape[k] for k in range(rank)]), out)
+        dims = tuple([shape[k] for k in range(rank)])
+        if out is None:
+            out = np.empty(dims, DECLARED[port.dtype])
+        wrong = bad_output(self.plan.out_names[o], dims, out, port.dtype)
         if wrong is not None:
             raise wrong
-        result = new_array(rank, shape, &self.out_ptr[o])
+        result = new_array(rank, shape, port.dtype, &self.out_ptr[o])
         self.copies = self.copies or []
         self.copies.append((out, result))
         return out

@@ -23,6 +23,9 @@ __all__ = ["Compiled", "compile_graph"]
 
 Array = np.ndarray[Any, Any]
 
+_PORT_TYPES = {"float32": 0, "int32": 1, "int64": 2, "bool": 3}
+"""Element types that inputs and outputs may have, and their numbers in the binding."""
+
 _MAX_PORTS = 4096
 """Inputs, or outputs, that a program may have."""
 
@@ -120,13 +123,12 @@ def _check_ports(graph: Graph, types: Mapping[str, TensorType]) -> None:
             raise UnsupportedModelError(
                 f"the model has {len(names)} {what}s; accepted: up to {_MAX_PORTS}"
             )
-        accepted = ("float32", "int32") if what == "input" else ("float32",)
         for name in names:
             kind = types[name]
-            if str(kind.dtype) not in accepted:
+            if str(kind.dtype) not in _PORT_TYPES:
                 raise UnsupportedModelError(
                     f"{what} {name!r} has element type {kind.dtype}; accepted at run time: "
-                    + ", ".join(accepted)
+                    + ", ".join(_PORT_TYPES)
                     + (
                         "; a constant input can be fixed with constants={...}"
                         if what == "input"
@@ -166,7 +168,7 @@ def _input_port(
     code = [s if isinstance(s, int) else ~builder.symbols.index(str(s)) for s in kind.shape]
     return {
         "name": name,
-        "dtype": 0 if kind.dtype == np.float32 else 1,
+        "dtype": _PORT_TYPES[str(kind.dtype)],
         "expr": [builder.expr(s) for s in kind.shape],
         "code": code,
         "declared": [s if isinstance(s, int) else -1 for s in shape],
@@ -180,7 +182,7 @@ def _output_port(
 ) -> dict[str, Any]:
     return {
         "name": name,
-        "dtype": 0,
+        "dtype": _PORT_TYPES[str(kind.dtype)],
         "expr": [builder.expr(s) for s in kind.shape],
         "time_axis": time_axis,
     }

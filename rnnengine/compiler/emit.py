@@ -23,7 +23,10 @@ def emit_graph(
     UnsupportedModelError
         Naming the node that cannot be computed at run time.
     """
-    outputs = {name: builder.output(types[name].shape) for name in dict.fromkeys(graph.outputs)}
+    outputs = {
+        name: builder.output(types[name].shape, int(types[name].dtype.kind != "f"))
+        for name in dict.fromkeys(graph.outputs)
+    }
     places = _places(graph, types, outputs)
     out = Emitter(builder, types, graph.constants, places)
     ports: dict[str, View] = dict(outputs)

@@ -131,6 +131,8 @@ class _Folder:
             self._split(node)
         elif node.op == "Gather":
             self._gather(node, known[1])
+        elif node.op == "ScatterND":
+            self._scatter(node, known[1])
         else:
             self.nodes.append(node)
 
@@ -168,6 +170,62 @@ class _Folder:
             name = self.fresh(f"{node.name}.slice")
             self.put(Node("Slice", name, (source,), (picked,), attrs))
             self.nodes.append(Node("Squeeze", node.name, (picked,), (output,), {"axes": (axis,)}))
+
+    def _scatter(self, node: Node, indices: Array | None) -> None:
+        """A scatter into a box of places joins the updates with the data around the box."""
+        source, updates, output = node.inputs[0], node.inputs[2], node.outputs[0]
+        assert source is not None and updates is not None and output is not None
+        kind = self.inference.types[source]
+        box = None if indices is None else _as_box(indices, kind.shape)
+        if box is None or node.attrs.get("reduction", "none") != "none":
+            self.nodes.append(node)
+            return
+        shape = tuple(stop - start for start, stop in box) + kind.shape[len(box) :]
+        inside = self.fresh(f"{output}.inside")
+        name = self.fresh(f"{node.name}.inside")
+        self.put(Node("Reshape", name, (updates,), (inside,), {"shape": shape}))
+        partial = [a for a, (start, stop) in enumerate(box) if (start, stop) != (0, kind.shape[a])]
+        around = [source]
+        for axis in partial[:-1]:
+            around.append(self._piece(node, around[-1], axis, *box[axis]))
+        for axis, data in zip(reversed(partial), reversed(around[: len(partial)]), strict=True):
+            size = self.inference.types[data].shape[axis]
+            assert isinstance(size, int)
+            start, stop = box[axis]
+            parts = [inside]
+            if start > 0:
+                parts.insert(0, self._piece(node, data, axis, 0, start))
+            if stop < size:
+                parts.append(self._piece(node, data, axis, stop, size))
+            inside = self.fresh(f"{output}.joined")
+            name = self.fresh(f"{node.name}.joined")
+            self.put(Node("Concat", name, tuple(parts), (inside,), {"axis": axis}))
+        self.nodes.append(Node("Identity", node.name, (inside,), (output,)))
+
+    def _piece(self, node: Node, source: str, axis: int, start: int, stop: int) -> str:
+        piece = self.fresh(f"{source}.piece")
+        attrs = _slice(axis, start, stop - start)
+        self.put(Node("Slice", self.fresh(f"{node.name}.piece"), (source,), (piece,), attrs))
+        return piece
+
+
+def _as_box(indices: Array, shape: tuple[Size, ...]) -> list[tuple[int, int]] | None:
+    """(start, stop) of each indexed axis where indices [.., depth] are a box in row-major order."""
+    depth = indices.shape[-1]
+    sizes = [s for s in shape[:depth] if isinstance(s, int)]
+    if indices.dtype == object or indices.size == 0 or len(sizes) != depth:
+        return None
+    places = indices.reshape(-1, depth)
+    places = np.where(places < 0, places + np.asarray(sizes), places)
+    box = [(int(a), int(b) + 1) for a, b in zip(places[0], places[-1], strict=True)]
+    if any(not 0 <= start < stop <= size for (start, stop), size in zip(box, sizes, strict=True)):
+        return None
+    counts = [stop - start for start, stop in box]
+    if int(np.prod(counts)) != len(places):
+        return None
+    starts = np.asarray([start for start, _ in box])
+    wanted = np.indices(counts).reshape(depth, -1).T + starts
+    return box if np.array_equal(places, wanted) else None
 
 
 def _slice(axis: int, start: Size, size: Size, step: int = 1) -> dict[str, tuple[Size, ...]]:

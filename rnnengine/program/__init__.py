@@ -2,12 +2,22 @@
 
 from rnnengine.program.builder import ProgramBuilder, ProgramTables
 from rnnengine.program.emitter import Emitter
-from rnnengine.program.opcodes import ACTIVATION_IDS, BINARY_IDS, Opcode
+from rnnengine.program.opcodes import (
+    ACTIVATION_IDS,
+    BINARY_IDS,
+    COMBINATION_IDS,
+    COMPARISON_IDS,
+    REDUCTION_IDS,
+    Opcode,
+)
 from rnnengine.program.view import Buffer, View
 
 __all__ = [
     "ACTIVATION_IDS",
     "BINARY_IDS",
+    "COMBINATION_IDS",
+    "COMPARISON_IDS",
+    "REDUCTION_IDS",
     "Buffer",
     "Emitter",
     "Opcode",

@@ -103,9 +103,9 @@ class ProgramBuilder:
         """Make the next input, contiguous."""
         return View.whole(self.buffer(INPUT, product(shape), dtype), shape)
 
-    def output(self, shape: Sequence[Size]) -> View:
-        """Make the next output, contiguous float32."""
-        return View.whole(self.buffer(OUTPUT, product(shape)), shape)
+    def output(self, shape: Sequence[Size], dtype: int = 0) -> View:
+        """Make the next output, contiguous; float32 unless ``dtype`` is 1 (int32)."""
+        return View.whole(self.buffer(OUTPUT, product(shape), dtype), shape)
 
     def arena(self, shape: Sequence[Size], dtype: int = 0) -> View:
         """Make a temporary, contiguous; float32 unless ``dtype`` is 1 (int32)."""

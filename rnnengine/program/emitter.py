@@ -11,11 +11,22 @@ from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Node, Size, TensorType
 from rnnengine.program.builder import ProgramBuilder
 from rnnengine.program.opcodes import Opcode
-from rnnengine.program.view import CONSTANT, View
+from rnnengine.program.view import ARENA, CONSTANT, View
 
 __all__ = ["Emitter"]
 
 Array = np.ndarray[Any, Any]
+
+
+def _storage(name: str, dtype: np.dtype[Any]) -> int:
+    """How values of a type are held at run time: 0 float32, 1 int32 (int64, and bool as 0 or 1)."""
+    if dtype == np.float32:
+        return 0
+    if dtype in (np.int32, np.int64, np.bool_):
+        return 1
+    raise UnsupportedModelError(
+        f"value {name!r} of {dtype} is needed at run time; accepted: float32, int32, int64, bool"
+    )
 
 
 class Emitter:
@@ -53,23 +64,22 @@ class Emitter:
         """View of a value that was computed, given or is constant."""
         if name not in self.views:
             array = self.constants[name]
-            if array.dtype not in (np.float32, np.int32):
-                raise UnsupportedModelError(
-                    f"value {name!r} of {array.dtype} is needed at run time; accepted: float32 "
-                    "and int32"
-                )
+            number = _storage(name, array.dtype)
+            if number == 1:
+                limits = np.iinfo(np.int32)
+                if array.size and (array.max() > limits.max or array.min() < limits.min):
+                    raise UnsupportedModelError(
+                        f"value {name!r} is needed at run time and holds integers of more than 32 "
+                        "bits"
+                    )
+                array = array.astype(np.int32)
             self.views[name] = self.builder.constant(array)
         return self.views[name]
 
     def write(self, name: str) -> View:
         """Where to write a result: its place, or a new temporary."""
         kind = self.types[name]
-        if kind.dtype not in (np.float32, np.int32):
-            raise UnsupportedModelError(
-                f"value {name!r} of {kind.dtype} would be computed at run time; only float32 and "
-                "int32 are"
-            )
-        number = 0 if kind.dtype == np.float32 else 1
+        number = _storage(name, kind.dtype)
         view = self.places.get(name) or self.builder.arena(kind.shape, number)
         self.views[name] = view
         return view
@@ -112,6 +122,14 @@ class Emitter:
             return False
         constant = self.builder.constants[view.buffer.index]
         return not constant.packed and not np.any(constant.array)
+
+    def require(self, size: Size) -> None:
+        """Let binding fail at sizes for which this one would be negative."""
+        if isinstance(size, int) and size >= 0:
+            return
+        buffer = self.builder.buffer(ARENA, 0)
+        empty = View(buffer, 0, (0, size), (0, 0))
+        self.copy(empty, empty)
 
     def emit(
         self,

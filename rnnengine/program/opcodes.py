@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["ACTIVATION_IDS", "BINARY_IDS", "Cell", "Opcode"]
+__all__ = [
+    "ACTIVATION_IDS",
+    "BINARY_IDS",
+    "COMBINATION_IDS",
+    "COMPARISON_IDS",
+    "REDUCTION_IDS",
+    "Cell",
+    "Opcode",
+]
 
 
 class Opcode(IntEnum):
@@ -23,6 +31,17 @@ class Opcode(IntEnum):
     GATHER = 7
     MASK = 8
     CONVERT = 9
+    COMPARE = 10
+    SELECT = 11
+    REDUCE = 12
+    ARG = 13
+    CUMSUM = 14
+    NORMALIZE = 15
+    MATMUL = 16
+    GATHER_ELEMENTS = 17
+    SCATTER_ELEMENTS = 18
+    FLAT_INDEX = 19
+    SCATTER_ROWS = 20
 
 
 class Cell(IntEnum):
@@ -33,8 +52,46 @@ class Cell(IntEnum):
     RNN = 2
 
 
-BINARY_IDS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3, "Min": 4, "Max": 5}
-"""ONNX name of each elementwise operation of two operands to its number."""
+BINARY_IDS = {
+    "Add": 0,
+    "Sub": 1,
+    "Mul": 2,
+    "Div": 3,
+    "Min": 4,
+    "Max": 5,
+    "PRelu": 6,
+    "Mod": 7,
+    "Mod_Floor": 8,
+}
+"""ONNX name of each elementwise operation of two operands to its number.
+
+Mod has the sign of the dividend, Mod_Floor that of the divisor; the latter knows integers only.
+"""
+
+COMPARISON_IDS = {"Equal": 0, "Less": 1, "LessOrEqual": 2, "NotEqual": 3}
+"""Comparisons; Greater is Less of the operands exchanged."""
+
+REDUCTION_IDS = {
+    name: i
+    for i, name in enumerate(
+        (
+            "ReduceSum",
+            "ReduceMean",
+            "ReduceMax",
+            "ReduceMin",
+            "ReduceProd",
+            "ReduceL1",
+            "ReduceL2",
+            "ReduceSumSquare",
+            "ReduceLogSum",
+            "ReduceLogSumExp",
+        )
+    )
+}
+"""ONNX name of each reduction to its number in ``src_c/core/op_reduce.c``."""
+
+COMBINATION_IDS = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
+"""What a scatter does with the element that was there, by number in ``src_c/core/op_index.c``."""
 
 _ACTIVATIONS = (
     "identity",

@@ -80,8 +80,22 @@ typedef enum rnne_binary_op {
     RNNE_DIV = 3,
     RNNE_MIN = 4, /* a < b ? a : b, NaN where either is NaN */
     RNNE_MAX = 5, /* a > b ? a : b, NaN where either is NaN */
-    RNNE_BINARY_COUNT = 6,
+    RNNE_PRELU = 6, /* a < 0 ? a * b : a */
+    RNNE_MOD = 7, /* a - b * trunc(a / b), exactly: fmod */
+    RNNE_MOD_FLOOR = 8, /* integers only: the remainder with the sign of b */
+    RNNE_BINARY_COUNT = 9,
 } rnne_binary_op;
+
+/** What a row is reduced to. */
+typedef enum rnne_reduction {
+    RNNE_RED_SUM = 0,    /* sum x */
+    RNNE_RED_ABS = 1,    /* sum |x| */
+    RNNE_RED_SQUARE = 2, /* sum (x - centre)^2, each term a fused multiply-add */
+    RNNE_RED_PROD = 3,   /* product x */
+    RNNE_RED_MAX = 4,    /* the largest, NaN where any is; -infinity of nothing */
+    RNNE_RED_MIN = 5,    /* the smallest, NaN where any is; infinity of nothing */
+    RNNE_RED_EXP = 6,    /* sum exp(x - centre) */
+} rnne_reduction;
 
 struct rnne_kernels {
     const char *name;
@@ -102,6 +116,12 @@ struct rnne_kernels {
                    size_t n);
     /** Softmax (or its logarithm) of n values: 16 sums in index order, then one fixed tree. */
     void (*softmax)(const float *x, float *y, size_t n, int logarithm);
+    /** One number of n values, 16 lanes in index order, then one fixed tree. */
+    float (*reduce)(int32_t kind, const float *x, size_t n, float centre);
+    /** y[i] = fma((x[i] - mean) * inverse, scale[i*ss], bias[i*sb]); ss and sb are 0 or 1; without a
+     * bias (NULL) the product alone. y may equal x. */
+    void (*normalize)(const float *x, float mean, float inverse, const float *scale, ptrdiff_t ss,
+                      const float *bias, ptrdiff_t sb, float *y, size_t n);
     /** 1 when any of n values is a non-zero subnormal. */
     int (*has_subnormal)(const float *x, size_t n);
     /** y = x with subnormals replaced by +0; zeros keep their sign. */

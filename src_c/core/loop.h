@@ -5,7 +5,7 @@
 
 #include "core/program.h"
 
-#define RNNE_LOOP_VIEWS 3
+#define RNNE_LOOP_VIEWS 4
 
 typedef struct rnne_loop {
     int views;

@@ -69,14 +69,35 @@ static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void
 
 /* ---- y = a op b: operands a, b, y; ints: operation ------------------------------------------- */
 
-/* Integers know only the larger and the smaller of two. */
 static int binary_known(const rnne_context *ctx, const rnne_instr *in)
 {
     const int64_t op = rnne_int(ctx, in, 0);
-    return is_f32(ctx, in) ? op >= 0 && op < RNNE_BINARY_COUNT : op == RNNE_MIN || op == RNNE_MAX;
+    const int64_t other = is_f32(ctx, in) ? RNNE_MOD_FLOOR : RNNE_PRELU;
+    return op >= 0 && op < RNNE_BINARY_COUNT && op != other;
 }
 
-static void binary_i32(const rnne_context *ctx, const rnne_view *const *views, int64_t op)
+/* Quotients are truncated. 1 where the result is undefined or needs more than 32 bits. */
+static int integer_op(int64_t op, int32_t a, int32_t b, int32_t *y)
+{
+    switch (op) {
+    case RNNE_ADD: return __builtin_add_overflow(a, b, y);
+    case RNNE_SUB: return __builtin_sub_overflow(a, b, y);
+    case RNNE_MUL: return __builtin_mul_overflow(a, b, y);
+    case RNNE_MIN: *y = a < b ? a : b; return 0;
+    case RNNE_MAX: *y = a > b ? a : b; return 0;
+    default: break;
+    }
+    if (b == 0 || (a == INT32_MIN && b == -1)) {
+        return 1;
+    }
+    *y = op == RNNE_DIV ? a / b : a % b;
+    if (op == RNNE_MOD_FLOOR && *y != 0 && (*y < 0) != (b < 0)) {
+        *y += b;
+    }
+    return 0;
+}
+
+static rnne_status binary_i32(const rnne_context *ctx, const rnne_view *const *views, int64_t op)
 {
     const int32_t *a = (const int32_t *)ctx->base[views[0]->buffer] + views[0]->offset;
     const int32_t *b = (const int32_t *)ctx->base[views[1]->buffer] + views[1]->offset;
@@ -86,10 +107,12 @@ static void binary_i32(const rnne_context *ctx, const rnne_view *const *views, i
         for (int64_t i = 0; i < loop.inner; i++) {
             const int32_t left = a[loop.offset[0] + i * loop.inner_stride[0]];
             const int32_t right = b[loop.offset[1] + i * loop.inner_stride[1]];
-            y[loop.offset[2] + i * loop.inner_stride[2]] =
-                (op == RNNE_MAX) == (left > right) ? left : right;
+            if (integer_op(op, left, right, &y[loop.offset[2] + i * loop.inner_stride[2]])) {
+                return RNNE_E_RANGE;
+            }
         }
     }
+    return RNNE_OK;
 }
 
 static rnne_status binary_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
@@ -105,8 +128,7 @@ static rnne_status binary_run(const rnne_context *ctx, const rnne_instr *in, voi
     const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1),
                                 rnne_view_of(ctx, in, 2)};
     if (!is_f32(ctx, in)) {
-        binary_i32(ctx, views, rnne_int(ctx, in, 0));
-        return RNNE_OK;
+        return binary_i32(ctx, views, rnne_int(ctx, in, 0));
     }
     const float *a = rnne_f32(ctx, views[0]), *b = rnne_f32(ctx, views[1]);
     float *y = rnne_f32(ctx, views[2]);

@@ -13,8 +13,9 @@ static rnne_status gather_bind(const rnne_context *ctx, const rnne_instr *in, in
     const rnne_view *table = rnne_view_of(ctx, in, 0), *index = rnne_view_of(ctx, in, 1);
     const rnne_view *y = rnne_view_of(ctx, in, 2);
     *scratch = 0;
-    if (!rnne_view_is(ctx, table, 2, RNNE_F32) || !rnne_view_is(ctx, index, 1, RNNE_I32) ||
-        !rnne_view_is(ctx, y, 2, RNNE_F32) || y->dim[0] != index->dim[0] ||
+    const rnne_dtype dtype = table ? rnne_dtype_of(ctx, table) : RNNE_F32;
+    if (!rnne_view_is(ctx, table, 2, dtype) || !rnne_view_is(ctx, index, 1, RNNE_I32) ||
+        !rnne_view_is(ctx, y, 2, dtype) || y->dim[0] != index->dim[0] ||
         y->dim[1] != table->dim[1]) {
         return RNNE_E_SHAPE;
     }
@@ -28,8 +29,8 @@ static rnne_status gather_run(const rnne_context *ctx, const rnne_instr *in, voi
     const rnne_view *table = rnne_view_of(ctx, in, 0), *index = rnne_view_of(ctx, in, 1);
     const rnne_view *y = rnne_view_of(ctx, in, 2);
     const int32_t *at = (const int32_t *)ctx->base[index->buffer] + index->offset;
-    const float *rows = rnne_f32(ctx, table);
-    float *to = rnne_f32(ctx, y);
+    const int32_t *rows = (const int32_t *)ctx->base[table->buffer] + table->offset;
+    int32_t *to = (int32_t *)ctx->base[y->buffer] + y->offset;
     (void)scratch;
     for (int64_t i = 0; i < index->dim[0]; i++) {
         int64_t row = at[i];
@@ -100,15 +101,15 @@ static rnne_status mask_run(const rnne_context *ctx, const rnne_instr *in, void 
     return RNNE_OK;
 }
 
-/* ---- y = x as float32, rounded to nearest: operands x int32, y float32 --------------------------- */
+/* ---- y = x in the other type: int32 to float32 rounded to nearest; float32 to int32 towards zero, which
+ * NaN and what needs more than 32 bits cannot be: operands x, y -------------------------------------- */
 
 static rnne_status convert_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                                 int64_t *cost)
 {
     const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 1);
     *scratch = 0;
-    if (!rnne_same_shape(x, y) || rnne_dtype_of(ctx, x) != RNNE_I32 ||
-        rnne_dtype_of(ctx, y) != RNNE_F32) {
+    if (!rnne_same_shape(x, y) || rnne_dtype_of(ctx, x) == rnne_dtype_of(ctx, y)) {
         return RNNE_E_SHAPE;
     }
     const int64_t n = rnne_view_count(x);
@@ -119,14 +120,22 @@ static rnne_status convert_bind(const rnne_context *ctx, const rnne_instr *in, i
 static rnne_status convert_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
 {
     const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
-    const int32_t *x = (const int32_t *)ctx->base[views[0]->buffer] + views[0]->offset;
-    float *y = rnne_f32(ctx, views[1]);
+    const int whole = rnne_dtype_of(ctx, views[0]) == RNNE_I32;
+    void *x = rnne_f32(ctx, views[0]), *y = rnne_f32(ctx, views[1]);
     rnne_loop loop;
     (void)scratch;
     for (int more = rnne_loop_start(&loop, views, 2, 0); more; more = rnne_loop_next(&loop)) {
         for (int64_t i = 0; i < loop.inner; i++) {
-            y[loop.offset[1] + i * loop.inner_stride[1]] =
-                (float)x[loop.offset[0] + i * loop.inner_stride[0]];
+            const int64_t from = loop.offset[0] + i * loop.inner_stride[0];
+            const int64_t to = loop.offset[1] + i * loop.inner_stride[1];
+            const float number = ((const float *)x)[from];
+            if (whole) {
+                ((float *)y)[to] = (float)((const int32_t *)x)[from];
+            } else if (number >= -0x1p31f && number < 0x1p31f) {
+                ((int32_t *)y)[to] = (int32_t)number;
+            } else {
+                return RNNE_E_RANGE;
+            }
         }
     }
     return RNNE_OK;

@@ -9,7 +9,10 @@
 static const rnne_op *const ops[] = {
     &rnne_op_recurrent, &rnne_op_linear, &rnne_op_pack, &rnne_op_unary,
     &rnne_op_binary,    &rnne_op_copy,   &rnne_op_softmax, &rnne_op_gather,
-    &rnne_op_mask,      &rnne_op_convert,
+    &rnne_op_mask,      &rnne_op_convert, &rnne_op_compare, &rnne_op_select,
+    &rnne_op_reduce,    &rnne_op_arg,    &rnne_op_cumsum,  &rnne_op_normalize,
+    &rnne_op_matmul,    &rnne_op_gather_elements, &rnne_op_scatter_elements,
+    &rnne_op_flat_index, &rnne_op_scatter_rows,
 };
 
 const rnne_op *rnne_op_find(int64_t opcode)
@@ -35,6 +38,7 @@ const char *rnne_status_text(rnne_status status)
     case RNNE_E_CPU: return "no such kernel table on this CPU";
     case RNNE_E_SIZE: return "a size is too large";
     case RNNE_E_INDEX: return "an index lies outside the table it selects from";
+    case RNNE_E_RANGE: return "an integer computed at run time is undefined or needs more than 32 bits";
     }
     return "unknown status";
 }

@@ -106,7 +106,10 @@ typedef struct rnne_op {
 const rnne_op *rnne_op_find(int64_t opcode);
 
 extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_unary, rnne_op_binary,
-    rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask, rnne_op_convert;
+    rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask, rnne_op_convert,
+    rnne_op_compare, rnne_op_select, rnne_op_reduce, rnne_op_arg, rnne_op_cumsum, rnne_op_normalize,
+    rnne_op_matmul, rnne_op_gather_elements, rnne_op_scatter_elements, rnne_op_flat_index,
+    rnne_op_scatter_rows;
 
 /** Threads that this run may use, up to `wanted`; the first to ask for more than one takes the pool. */
 int rnne_context_crew(const rnne_context *ctx, int64_t wanted);

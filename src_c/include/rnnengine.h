@@ -24,6 +24,7 @@ typedef enum rnne_status {
     RNNE_E_CPU = 6,     /* the named kernel table does not exist or this CPU cannot run it */
     RNNE_E_SIZE = 7,    /* a size overflows 64 bits or does not fit memory */
     RNNE_E_INDEX = 8,   /* an index computed or given at run time is outside its table */
+    RNNE_E_RANGE = 9,   /* an integer computed at run time is undefined or needs more than 32 bits */
 } rnne_status;
 
 const char *rnne_status_text(rnne_status status);

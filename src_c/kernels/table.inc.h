@@ -14,6 +14,7 @@
 #include "kernels/cell_gru.inc.h"
 #include "kernels/cell_rnn.inc.h"
 #include "kernels/vector.inc.h"
+#include "kernels/reduce.inc.h"
 #include "kernels/measure.inc.h"
 
 #define TABLE_ENTRIES                                                                              \
@@ -21,6 +22,6 @@
     .steps = {lstm_step, lstm_step_general, gru_after_step, gru_after_step_general,                \
               gru_gates_step, gru_gates_step_general, gru_candidate_step,                          \
               gru_candidate_step_general, rnn_step, rnn_step_general},                             \
-    .unary = unary_f32, .binary = binary, .softmax = softmax, .has_subnormal = has_subnormal,      \
+    .unary = unary_f32, .binary = binary, .softmax = softmax, .reduce = reduce, .normalize = normalize, .has_subnormal = has_subnormal,      \
     .flush_subnormal = flush_subnormal, .clamp = clamp, .settle = settle_states,                   \
     .read_floats = read_floats, .fma_chain = fma_chain

@@ -8,6 +8,7 @@ INLINE vf binary_op(vf a, vf b, const int OP)
     case RNNE_MUL: return vf_mul(a, b);
     case RNNE_DIV: return vf_div(a, b);
     case RNNE_MIN: return vf_select(vm_or(vf_lt(a, b), vf_isnan(a)), a, b);
+    case RNNE_PRELU: return vf_select(vf_lt(a, vf_zero()), vf_mul(a, b), a);
     default: return vf_select(vm_or(vf_gt(a, b), vf_isnan(a)), a, b);
     }
 }
@@ -20,6 +21,8 @@ INLINE float binary_one(float a, float b, const int OP)
     case RNNE_MUL: return a * b;
     case RNNE_DIV: return a / b;
     case RNNE_MIN: return a < b || a != a ? a : b;
+    case RNNE_PRELU: return a < 0.0f ? a * b : a;
+    case RNNE_MOD: return fmodf(a, b); /* exact, so the same everywhere */
     default: return a > b || a != a ? a : b;
     }
 }
@@ -28,7 +31,7 @@ INLINE void binary_loop(const float *a, ptrdiff_t sa, const float *b, ptrdiff_t 
                         size_t n, const int OP)
 {
     size_t i = 0;
-    if ((sa == 0 || sa == 1) && (sb == 0 || sb == 1)) {
+    if (OP != RNNE_MOD && (sa == 0 || sa == 1) && (sb == 0 || sb == 1)) {
         for (; i + VF_LANES <= n; i += VF_LANES) {
             vf left = sa ? vf_load(a + i) : vf_set1(*a);
             vf right = sb ? vf_load(b + i) : vf_set1(*b);
@@ -49,6 +52,8 @@ static void binary(int32_t op, const float *a, ptrdiff_t sa, const float *b, ptr
     case RNNE_MUL: binary_loop(a, sa, b, sb, y, n, RNNE_MUL); break;
     case RNNE_DIV: binary_loop(a, sa, b, sb, y, n, RNNE_DIV); break;
     case RNNE_MIN: binary_loop(a, sa, b, sb, y, n, RNNE_MIN); break;
+    case RNNE_PRELU: binary_loop(a, sa, b, sb, y, n, RNNE_PRELU); break;
+    case RNNE_MOD: binary_loop(a, sa, b, sb, y, n, RNNE_MOD); break;
     default: binary_loop(a, sa, b, sb, y, n, RNNE_MAX); break;
     }
 }

@@ -4,6 +4,28 @@ An emission is ``emit(out: Emitter, node: Node)``. A place rule is ``place(node,
 given where the node's output must be, where each input would have to be to need no copy.
 """
 
-from rnnengine.ops.emission import elementwise, layout, linear, normalize, recurrent, select
+from rnnengine.ops.emission import (
+    elementwise,
+    indexing,
+    layout,
+    linear,
+    logic,
+    normalize,
+    pad,
+    recurrent,
+    reduce,
+    select,
+)
 
-__all__ = ["elementwise", "layout", "linear", "normalize", "recurrent", "select"]
+__all__ = [
+    "elementwise",
+    "indexing",
+    "layout",
+    "linear",
+    "logic",
+    "normalize",
+    "pad",
+    "recurrent",
+    "reduce",
+    "select",
+]

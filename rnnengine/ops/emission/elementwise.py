@@ -9,7 +9,7 @@ from rnnengine.graph import Node
 from rnnengine.ops.elementwise import UNARY, unary_activation
 from rnnengine.ops.recurrent.activations import Activation
 from rnnengine.ops.registry import attach
-from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
+from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, COMPARISON_IDS, Emitter, Opcode, View
 
 __all__ = ["emit_activation"]
 
@@ -31,8 +31,33 @@ def _names(node: Node) -> tuple[str, str]:
     return source, result
 
 
+def _emit_integer(out: Emitter, node: Node, x: View, y: View) -> None:
+    """Neg, Abs, Relu and Sign of integers, from operations of two operands."""
+
+    def constant(value: int) -> View:
+        return out.builder.constant(np.full((), value, np.int32)).broadcast(x.shape)
+
+    def binary(op: str, a: View, b: View, target: View) -> View:
+        out.emit(node, Opcode.BINARY, [a, b, target], [BINARY_IDS[op]])
+        return target
+
+    if node.op == "Relu":
+        binary("Max", x, constant(0), y)
+    elif node.op == "Sign":
+        low = binary("Max", x, constant(-1), out.temporary(x.shape, 1))
+        binary("Min", low, constant(1), y)
+    elif node.op == "Neg":
+        binary("Sub", constant(0), x, y)
+    else:
+        negative = binary("Sub", constant(0), x, out.temporary(x.shape, 1))
+        binary("Max", x, negative, y)
+
+
 def _emit_unary(out: Emitter, node: Node) -> None:
     source, result = _names(node)
+    if out.types[source].dtype.kind != "f":
+        _emit_integer(out, node, out.read(source), out.write(result))
+        return
     act = unary_activation(node.op, node.attrs)
     emit_activation(out, node, out.read(source), out.write(result), act)
 
@@ -49,8 +74,14 @@ def _emit_binary(out: Emitter, node: Node) -> None:
     left = views[0]
     for i, right in enumerate(views[1:], 2):
         target = out.write(result) if i == len(views) else out.temporary(shape, left.buffer.dtype)
-        out.emit(node, Opcode.BINARY, [left, right, target], [BINARY_IDS[node.op]])
+        out.emit(node, Opcode.BINARY, [left, right, target], [_binary_id(node)])
         left = target
+
+
+def _binary_id(node: Node) -> int:
+    if node.op == "Mod" and not node.attrs.get("fmod", 0):
+        return BINARY_IDS["Mod_Floor"]
+    return BINARY_IDS[node.op]
 
 
 def _emit_pow(out: Emitter, node: Node) -> None:
@@ -94,34 +125,40 @@ def _emit_clip(out: Emitter, node: Node) -> None:
         if name is not None:
             bounds.append((op, out.read(name)))
         elif node.attrs.get(key) is not None:
-            number = np.full((), node.attrs[key], np.float32)
+            number = np.full((), node.attrs[key], out.types[source].dtype)
             bounds.append((op, out.builder.constant(number)))
     if not bounds:
         out.alias(result, view)
     for i, (op, bound) in enumerate(bounds, 1):
-        target = out.write(result) if i == len(bounds) else out.temporary(shape)
+        last = i == len(bounds)
+        target = out.write(result) if last else out.temporary(shape, view.buffer.dtype)
         operands = [view, bound.broadcast(shape), target]
         out.emit(node, Opcode.BINARY, operands, [BINARY_IDS[op]])
         view = target
 
 
 def _emit_cast(out: Emitter, node: Node) -> None:
+    """Integers and truth values share one form; a number is true where it is not 0."""
     source, result = _names(node)
     before, after = out.types[source].dtype, out.types[result].dtype
-    if before == np.int32 and after == np.float32:
-        out.emit(node, Opcode.CONVERT, [out.read(source), out.write(result)])
-        return
-    if before != after:
+    x = out.read(source)
+    if after == np.bool_ and before != np.bool_:
+        zero = out.builder.constant(np.zeros((), before)).broadcast(x.shape)
+        out.emit(node, Opcode.COMPARE, [x, zero, out.write(result)], [COMPARISON_IDS["NotEqual"]])
+    elif (before.kind == "f") != (after.kind == "f"):
+        out.emit(node, Opcode.CONVERT, [x, out.write(result)])
+    elif before == after or after in (np.int32, np.int64):
+        out.alias(result, x)
+    else:
         raise UnsupportedModelError(
-            f"{node.name}: Cast from {before} to {after} at run time; accepted: int32 to float32, "
-            "and any cast of constants and shapes"
+            f"{node.name}: Cast from {before} to {after} at run time; accepted: float32, int32, "
+            "int64, bool, and any cast of constants and shapes"
         )
-    out.alias(result, out.read(source))
 
 
 for _name in UNARY:
     attach(_name, _emit_unary)
-for _name in BINARY_IDS:
+for _name in ("Add", "Sub", "Mul", "Div", "Min", "Max", "PRelu", "Mod"):
     attach(_name, _emit_binary)
 attach("Pow", _emit_pow)
 attach("Clip", _emit_clip)

@@ -174,7 +174,7 @@ def _emit_gather(out: Emitter, node: Node) -> None:
     target = out.write(_result(node))
     flat = (*target.shape[:axis], len(places), *target.shape[axis + indices.ndim :])
     rows = target.reshape(flat)
-    made = rows if rows is not None else out.temporary(flat)
+    made = rows if rows is not None else out.temporary(flat, source.buffer.dtype)
     done = 0
     for start, count, step in runs:
         out.copy(source.slice(axis, start, count, step), made.slice(axis, done, count))

@@ -103,10 +103,9 @@ def _emit_matmul(out: Emitter, node: Node) -> None:
     result = node.outputs[0]
     assert a is not None and b is not None and result is not None
     shape = out.types[b].shape
-    if len(shape) not in (1, 2):
-        raise UnsupportedModelError(
-            f"{node.name}: MatMul with a second operand of rank {len(shape)}; accepted: rank 1, 2"
-        )
+    if out.known(b) is None or len(shape) > 2:
+        _emit_variable_product(out, node, out.read(a), out.read(b), out.write(result))
+        return
     x = out.read(a)
     target = out.write(result)
     vector = len(shape) == 1
@@ -117,6 +116,22 @@ def _emit_matmul(out: Emitter, node: Node) -> None:
     assert bias is not None
     weights = _vector(out, node, b) if vector else _weights(out, node, b, False, 1.0)
     _emit_product(out, node, x, weights, bias, target, Activation("identity"))
+
+
+def _emit_variable_product(out: Emitter, node: Node, a: View, b: View, target: View) -> None:
+    """A product for every place of the leading axes; the second operand is packed while running."""
+    if b.rank == 1:
+        b, target = b.unsqueeze([1]), target.unsqueeze([target.rank])
+    if a.rank == 1:
+        a, target = a.unsqueeze([0]), target.unsqueeze([target.rank - 1])
+    batch = target.shape[:-2]
+    left = out.rows(a)
+    left = left.broadcast((*batch, *left.shape[-2:]))
+    right = b.broadcast((*batch, *b.shape[-2:]))
+    place = target if target.rows_packed else out.temporary(target.shape)
+    out.emit(node, Opcode.MATMUL, [left, right, place])
+    if place is not target:
+        out.copy(place, target)
 
 
 def _emit_gemm(out: Emitter, node: Node) -> None:

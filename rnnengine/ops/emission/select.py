@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Node, product
 from rnnengine.ops.registry import attach
 from rnnengine.program import Emitter, Opcode, View
@@ -18,22 +15,26 @@ def _named(name: str | None) -> str:
 
 
 def emit_rows(out: Emitter, node: Node, table: View, axis: int) -> None:
-    """Append a Gather by indices that arrive at run time: rows of a table, as in an embedding."""
-    name = _named(node.inputs[1])
-    if axis != 0 or out.types[name].dtype != np.int32:
-        raise UnsupportedModelError(
-            f"{node.name}: Gather along axis {axis} by {out.types[name].dtype} indices computed at "
-            "run time; accepted: int32 indices along axis 0"
-        )
-    rows = out.contiguous(table)
+    """Append a Gather by indices that arrive at run time: rows of a table, as in an embedding.
+
+    Along another axis the table is turned so that its rows are what an index chooses.
+    """
+    indices = out.contiguous(out.read(_named(node.inputs[1])))
+    order = [axis, *(a for a in range(table.rank) if a != axis)]
+    rows = out.contiguous(table.permute(order))
     flat = rows.reshape((rows.shape[0], product(rows.shape[1:])))
-    indices = out.contiguous(out.read(name))
-    target = out.write(_named(node.outputs[0]))
+    result = out.write(_named(node.outputs[0]))
+    found = list(range(axis, axis + indices.rank))
+    target = result.permute([*found, *(a for a in range(result.rank) if a not in found)])
     count, width = product(indices.shape), product(rows.shape[1:])
     made = target.reshape((count, width))
-    place = made if made is not None else out.temporary((count, width))
+    place = (
+        made
+        if made is not None and made.rows_packed
+        else out.temporary((count, width), table.buffer.dtype)
+    )
     out.emit(node, Opcode.GATHER, [flat, indices.reshape((count,)), place])
-    if made is None:
+    if place is not made:
         shaped = place.reshape(target.shape)
         assert shaped is not None
         out.copy(shaped, target)
