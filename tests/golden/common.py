@@ -33,22 +33,28 @@ _STAMP = (1980, 1, 1, 0, 0, 0)
 
 
 class Folder:
-    """Files of one maker, written anew as a whole.
+    """Files of one maker, written anew as a whole unless they are to be kept.
 
     Parameters
     ----------
     name : str
     made_by : mapping of str to str
         Packages and their versions.
+    keep : bool
+        Replace only the files that are added; the packages must be of the same versions.
     """
 
-    def __init__(self, name: str, made_by: Mapping[str, str]) -> None:
+    def __init__(self, name: str, made_by: Mapping[str, str], *, keep: bool = False) -> None:
         self.path = HERE / name
-        if self.path.exists():
-            shutil.rmtree(self.path)
-        self.path.mkdir()
         self.made_by = dict(made_by)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: dict[str, dict[str, Any]] = {}
+        if keep:
+            old = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
+            assert old["made_by"] == self.made_by, old["made_by"]
+            self.rows = {row["file"]: row for row in old["files"]}
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir()
 
     def add(
         self,
@@ -82,7 +88,6 @@ class Folder:
         steps : int, optional
             Longest sequence; by default the second axis of the first input.
         """
-        assert all(row["file"] != file for row in self.rows), file
         assert all(y.dtype == np.float64 for y in exact), [y.dtype for y in exact]
         assert all(np.abs(y).max() < 100 for y in exact), file
         arrays = {f"x{i}": x for i, x in enumerate(inputs)} | {
@@ -105,11 +110,11 @@ class Folder:
             row["calls"] = list(calls)
         if isinstance(witness, str):
             row["no_witness"] = witness
-        self.rows.append(row)
+        self.rows[file] = row
 
     def close(self) -> None:
         """Write the manifest."""
-        manifest = {"made_by": self.made_by, "files": self.rows}
+        manifest = {"made_by": self.made_by, "files": [*self.rows.values()]}
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (self.path / "manifest.json").write_text(text + "\n", encoding="utf-8")
         print(f"{self.path.name}: {len(self.rows)} files")
@@ -124,13 +129,14 @@ def rezipped(
     content: bytes,
     drop: Callable[[str], bool] = lambda name: False,
     change: Callable[[str, bytes], bytes] = lambda name, data: data,
+    method: int = zipfile.ZIP_STORED,
 ) -> bytes:
-    """Write a zip archive again: members stored, without dates; some dropped or changed."""
+    """Write a zip archive again: members without dates; some dropped or changed."""
     made = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(made, "w") as new:
         for name in old.namelist():
             if not drop(name):
-                new.writestr(zipfile.ZipInfo(name, _STAMP), change(name, old.read(name)))
+                new.writestr(zipfile.ZipInfo(name, _STAMP), change(name, old.read(name)), method)
     return made.getvalue()
 
 

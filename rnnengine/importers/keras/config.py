@@ -136,6 +136,11 @@ class Call:
     masks: tuple[Ref | None, ...] = ()
     numbers: tuple[float, ...] = ()
 
+    @property
+    def refs(self) -> tuple[Ref, ...]:
+        """Everything it needs: inputs, states, and the masks that there are."""
+        return (*self.inputs, *self.states, *(ref for ref in self.masks if ref is not None))
+
 
 @dataclass(frozen=True)
 class Layer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -288,16 +288,15 @@ class _Importer:
             made[one.name] = Context(
                 builder, one, params.get(one.name, Params()), self.version, path
             )
+        first, first_ends = _first_calls(network, self.version)
         pending = [(one, i) for one in network.layers for i in range(len(one.calls))]
         while pending:
             waiting = []
             for one, number in pending:
                 call = one.calls[number]
-                masks = tuple(ref for ref in call.masks if ref is not None)
-                refs = (*call.inputs, *call.states, *masks)
-                found = [_find(network, values, ref) for ref in refs]
+                found = [_find(first, values, ref) for ref in call.refs]
                 tensors = [t for t in found if t is not None]
-                if len(tensors) != len(refs):
+                if len(tensors) != len(found):
                     waiting.append((one, number))
                     continue
                 ctx = _called(made[one.name], call, tensors)
@@ -306,16 +305,15 @@ class _Importer:
             if len(waiting) == len(pending):
                 break
             pending = waiting
-        return [(made[ref.layer], self._end(network, values, ref)) for ref in network.outputs]
-
-    def _end(self, network: Network, values: dict[Ref, Tensor], ref: Ref) -> Tensor:
-        found = _find(network, values, ref)
-        if found is None:
-            raise ModelFormatError(
-                f"{self.where}: nothing computes output {ref.tensor} of call {ref.node} of layer "
-                f"{ref.layer!r} in {network.name!r}"
-            )
-        return found
+        ends = [_find(first_ends, values, ref) for ref in network.outputs]
+        for ref, end in zip(network.outputs, ends, strict=True):
+            if end is None:
+                raise ModelFormatError(
+                    f"{self.where}: nothing computes output {ref.tensor} of call {ref.node} of "
+                    f"layer {ref.layer!r} in {network.name!r}"
+                )
+        pairs = zip(network.outputs, ends, strict=True)
+        return [(made[ref.layer], end) for ref, end in pairs if end is not None]
 
     def _convert(self, ctx: Context, scope: _Scope, inputs: Sequence[Tensor]) -> list[Tensor]:
         layer = ctx.layer
@@ -373,14 +371,37 @@ def _feeds(layer: Layer, name: str) -> bool:
     return any(ref.layer == name for call in layer.calls for ref in call.inputs)
 
 
-def _find(network: Network, values: dict[Ref, Tensor], ref: Ref) -> Tensor | None:
-    """A value; networks inside count their calls from 1 in some versions."""
-    if ref in values or ref.node == 0:
-        return values.get(ref)
-    layer = next(one for one in network.layers if one.name == ref.layer)
-    if layer.kind in NETWORKS and ref.node >= len(layer.calls):
-        return values.get(replace(ref, node=ref.node - 1))
-    return None
+def _first_calls(network: Network, version: Version) -> tuple[dict[str, int], dict[str, int]]:
+    """Number of the first call of each network inside, for references of calls and of outputs.
+
+    Keras 2 counts the calls of some networks from 1, and Keras 3 those of all but Sequential ones
+    where outputs refer to them. Every call leads to an output, so something refers to each of
+    them; that tells how Keras 2 counts.
+    """
+    asked: dict[str, set[int]] = {}
+    for one in network.layers:
+        for call in one.calls:
+            for ref in call.refs:
+                asked.setdefault(ref.layer, set()).add(ref.node)
+    returned: dict[str, set[int]] = {}
+    for ref in network.outputs:
+        returned.setdefault(ref.layer, set()).add(ref.node)
+    calls, ends = dict[str, int](), dict[str, int]()
+    for one in network.layers:
+        if one.kind not in NETWORKS:
+            continue
+        last = returned.get(one.name, set())
+        if version.major >= 3:
+            ends[one.name] = int(one.kind != "Sequential" and 0 not in last)
+            continue
+        every = asked.get(one.name, set()) | last
+        calls[one.name] = ends[one.name] = int(len(one.calls) in every and 0 not in every)
+    return calls, ends
+
+
+def _find(first: Mapping[str, int], values: Mapping[Ref, Tensor], ref: Ref) -> Tensor | None:
+    """A value, whose call is counted from where its layer's calls are."""
+    return values.get(replace(ref, node=ref.node - first.get(ref.layer, 0)))
 
 
 def _check(ctx: Context, kind: Kind, count: int) -> None:
