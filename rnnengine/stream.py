@@ -69,6 +69,31 @@ class Stream(StreamRunner):
         twin._set(self._get())
         return twin
 
+    def snapshot(self) -> bytes:
+        """Return the state as bytes, to be restored in this process or another one.
+
+        They name the model by a fingerprint of its program and weights, worked out once for a
+        model. Another version of the package may compile a model differently and refuse them; what
+        is to be kept for longer is ``state``.
+        """
+        from rnnengine.snapshots import write_snapshot
+
+        return write_snapshot(self._get(), self._form.fingerprint)
+
+    def restore(self, blob: bytes) -> None:
+        """Take over the state of a snapshot of the same model and batch.
+
+        Raises
+        ------
+        StreamStateLost
+            The snapshot is damaged or of another model; the state is as it was.
+        ShapeError
+            It is of another batch; the state is as it was.
+        """
+        from rnnengine.snapshots import read_snapshot
+
+        self._set(read_snapshot(blob, self._form.fingerprint))
+
     def __copy__(self) -> Stream:
         return self.clone()
 

@@ -174,4 +174,5 @@ cdef class StreamRunner:
             self.worker.busy = False
 
     def __reduce__(self):
-        raise TypeError("a stream cannot be pickled; carry its state: twin.state = stream.state")
+        raise TypeError("a stream cannot be pickled; carry its state: "
+                        "twin.restore(stream.snapshot())")

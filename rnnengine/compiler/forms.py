@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from rnnengine.compiler.compile import Compiled, compile_graph
 from rnnengine.compiler.pool import Pool
@@ -52,6 +55,21 @@ class Form:
     graph: Graph
     timeline: Timeline | None
     refusal: str | None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells the model from any other: its program, weights and states, on any machine."""
+        import hashlib  # noqa: PLC0415 - loads OpenSSL, which few programs have a use for
+
+        whole = hashlib.sha256()
+        for name, table in sorted(self.compiled.tables.tables.items()):
+            whole.update(f"{name} {table.dtype.str} {table.shape} ".encode())
+            whole.update(np.ascontiguousarray(table).data)
+        for constant in self.compiled.constants:
+            whole.update(hashlib.sha256(np.ascontiguousarray(constant).data).digest())
+        states = [(s.name, s.input, s.output, s.start) for s in self.graph.states]
+        whole.update(repr(states).encode())
+        return whole.hexdigest()
 
     @property
     def batch(self) -> str | None:

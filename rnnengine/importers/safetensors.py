@@ -21,7 +21,16 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 if TYPE_CHECKING:
     from rnnengine.importers.checkpoint import Checkpoint
 
-__all__ = ["Content", "Header", "Place", "is_safetensors", "parse", "read_checkpoint", "tensor"]
+__all__ = [
+    "Content",
+    "Header",
+    "Place",
+    "is_safetensors",
+    "parse",
+    "read_checkpoint",
+    "tensor",
+    "write",
+]
 
 Array = np.ndarray[Any, Any]
 Content: TypeAlias = bytes | memoryview
@@ -199,3 +208,19 @@ def read_checkpoint(content: Content, name: str) -> Checkpoint:
     header = parse(content, name)
     tensors = {key: tensor(content, header, key) for key in header.tensors}
     return Checkpoint(tensors, {}, "safetensors", name)
+
+
+def write(tensors: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Return float32 tensors as the content of a file, one after the other."""
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    pieces: list[bytes] = []
+    end = 0
+    for name, value in tensors.items():
+        piece = np.ascontiguousarray(value, "<f4").tobytes()
+        offsets = [end, end + len(piece)]
+        entries[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": offsets}
+        pieces.append(piece)
+        end = offsets[1]
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return b"".join([len(header).to_bytes(8, "little"), header, *pieces])
