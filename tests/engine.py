@@ -31,7 +31,9 @@ def run(model: rn.Model, feeds: dict[str, Array]) -> dict[str, Array]:
 
 
 def bits(array: Array) -> Array:
-    """The bit patterns of a float32 array, all NaNs alike."""
+    """The bit patterns of a float32 array, all NaNs alike; other arrays as they are."""
+    if array.dtype.kind != "f":
+        return array
     pattern = np.ascontiguousarray(array).view(np.int32).copy()
     pattern[np.isnan(array)] = 0x7FC00000
     return pattern
@@ -40,7 +42,9 @@ def bits(array: Array) -> Array:
 def same_bits(a: dict[str, Array], b: dict[str, Array]) -> bool:
     """Whether two results are identical in names, shapes and bits."""
     return a.keys() == b.keys() and all(
-        a[k].shape == b[k].shape and np.array_equal(bits(a[k]), bits(b[k])) for k in a
+        (a[k].shape, a[k].dtype) == (b[k].shape, b[k].dtype)
+        and np.array_equal(bits(a[k]), bits(b[k]))
+        for k in a
     )
 
 
