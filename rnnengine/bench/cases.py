@@ -1,31 +1,41 @@
-"""What is measured: one recurrent layer, its weights and its work."""
+"""What is measured: recurrent layers, their weights and their work."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["CELLS", "HIDDEN", "STEPS", "Array", "LayerCase", "layer_cases"]
+__all__ = ["CELLS", "GRIDS", "HIDDEN", "STEPS", "Array", "LayerCase", "grid", "layer_cases"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
-Form: TypeAlias = Literal["open", "fixed", "step"]
 
 CELLS = {"LSTM": 4, "GRU": 3, "RNN": 1}
 """Cells and their numbers of gates."""
 HIDDEN = (32, 64, 128, 256, 512)
 STEPS = (1, 100)
+GRIDS = ("step", "sequence", "batch", "threads", "deep")
+"""The parts of the full grid."""
 
 
 @dataclass(frozen=True)
 class LayerCase:
-    """One forward recurrent layer of ONNX with ``I = H = hidden``, ``B = 1`` and T = ``steps``."""
+    """Recurrent layers with ``I = H = hidden``, T = ``steps`` and B = ``batch``.
+
+    ``layers`` follow each other, each of one direction or two; ``threads`` is how many an engine
+    may use; ``grid`` is the part of the full grid the case belongs to.
+    """
 
     cell: str
     hidden: int
     steps: int
+    batch: int = 1
+    layers: int = 1
+    directions: int = 1
+    threads: int = 1
+    grid: str = ""
 
     @property
     def gates(self) -> int:
@@ -35,87 +45,70 @@ class LayerCase:
     @property
     def name(self) -> str:
         """The case as reports name it."""
-        return f"{self.cell} H={self.hidden} T={self.steps}"
+        parts = [self.cell, f"H={self.hidden}", f"T={self.steps}"]
+        parts += [f"B={self.batch}"] * (self.batch > 1)
+        parts += [f"{self.layers} layers"] * (self.layers > 1)
+        parts += ["bidirectional"] * (self.directions > 1)
+        parts += [f"{self.threads} threads"] * (self.threads > 1)
+        return " ".join(parts)
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether the call is one step of a stream, with its state in and out."""
+        return self.steps == 1 and self.batch == 1 and self.layers == 1 and self.directions == 1
 
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the state a step carries."""
         return ("h", "c") if self.cell == "LSTM" else ("h",)
 
+    def widths(self) -> list[int]:
+        """Input size of each layer."""
+        return [self.hidden] + [self.hidden * self.directions] * (self.layers - 1)
+
     @property
-    def matrix_bytes(self) -> int:
-        """Bytes of W, and of R, which has the same size here."""
-        return 4 * self.gates * self.hidden * self.hidden
+    def recurrent_bytes(self) -> int:
+        """Bytes of R of one layer, all directions."""
+        return 4 * self.directions * self.gates * self.hidden * self.hidden
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of W of all layers."""
+        return sum(4 * self.directions * self.gates * self.hidden * i for i in self.widths())
 
     @property
     def bytes_read(self) -> int:
         """Bytes of weights that a call has to read: R for every step, W once."""
-        return self.matrix_bytes * (self.steps + 1)
+        return self.recurrent_bytes * self.layers * self.steps + self.input_bytes
 
     @property
     def projection_flops(self) -> int:
-        """Floating-point operations of the input projection over all steps."""
-        return 2 * self.gates * self.hidden * self.hidden * self.steps
+        """Floating-point operations of the input projections over all steps and rows."""
+        return self.input_bytes // 2 * self.steps * self.batch
+
+    @property
+    def recurrent_flops(self) -> int:
+        """Floating-point operations of the recurrent products of one step, all layers and rows."""
+        return self.recurrent_bytes // 2 * self.layers * self.batch
 
     def input(self) -> Array:
-        """Input [T, 1, I], drawn from N(0, 1)."""
+        """Input [T, B, I], drawn from N(0, 1)."""
         rng = np.random.default_rng([self.hidden, self.steps])
-        return rng.standard_normal((self.steps, 1, self.hidden), dtype=np.float32)
+        return rng.standard_normal((self.steps, self.batch, self.hidden), dtype=np.float32)
 
-    def weights(self) -> dict[str, Array]:
-        """W [1, G*H, I], R [1, G*H, H] and B [1, 2*G*H], uniform in +-1/sqrt(H), ONNX order."""
-        rng = np.random.default_rng([self.hidden, self.gates])
-        rows, bound = self.gates * self.hidden, self.hidden**-0.5
-        shapes = {"W": (1, rows, self.hidden), "R": (1, rows, self.hidden), "B": (1, 2 * rows)}
+    def weights(self, layer: int = 0) -> dict[str, Array]:
+        """W [D, G*H, I], R [D, G*H, H] and B [D, 2*G*H], uniform in +-1/sqrt(H), ONNX order."""
+        rng = np.random.default_rng([self.hidden, self.gates, layer])
+        rows, bound, sides = self.gates * self.hidden, self.hidden**-0.5, self.directions
+        shapes = {
+            "W": (sides, rows, self.widths()[layer]),
+            "R": (sides, rows, self.hidden),
+            "B": (sides, 2 * rows),
+        }
         return {
             name: rng.uniform(-bound, bound, shape).astype(np.float32)
             for name, shape in shapes.items()
         }
-
-    def onnx_bytes(self, form: Form) -> bytes:
-        """Build the layer as an ONNX model.
-
-        Parameters
-        ----------
-        form : {"open", "fixed", "step"}
-            ``open``: ``x [time, 1, I]`` -> ``y [time, 1, 1, H]`` of any length. ``fixed``: the
-            same with T as a number. ``step``: ``x [1, 1, I]`` and the state ``h`` (and ``c``)
-            -> ``h_next`` (and ``c_next``), [1, 1, H] each.
-
-        Returns
-        -------
-        bytes
-            A serialized ModelProto, opset 14. The GRU is of the form PyTorch and cuDNN use
-            (``linear_before_reset=1``).
-        """
-        from onnx import TensorProto, helper, numpy_helper
-
-        def value(name: str, *shape: int | str) -> Any:
-            return helper.make_tensor_value_info(name, TensorProto.FLOAT, list(shape))
-
-        time = "time" if form == "open" else self.steps
-        inputs = [value("x", time, 1, self.hidden)]
-        outputs = [value("y", time, 1, 1, self.hidden)]
-        operands, results = ["x", "W", "R", "B"], ["y"]
-        if form == "step":
-            inputs += [value(name, 1, 1, self.hidden) for name in self.states]
-            outputs = [value(f"{name}_next", 1, 1, self.hidden) for name in self.states]
-            operands += ["", *self.states]
-            results = ["", *(f"{name}_next" for name in self.states)]
-        attributes: dict[str, Any] = {"hidden_size": self.hidden}
-        if self.cell == "GRU":
-            attributes["linear_before_reset"] = 1
-        graph = helper.make_graph(
-            [helper.make_node(self.cell, operands, results, "layer", **attributes)],
-            "layer",
-            inputs,
-            outputs,
-            [numpy_helper.from_array(array, name) for name, array in self.weights().items()],
-        )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)])
-        model.ir_version = 8
-        content: bytes = model.SerializeToString()
-        return content
 
 
 def layer_cases(
@@ -125,4 +118,29 @@ def layer_cases(
     for count in steps:
         for cell in cells:
             for size in hidden:
-                yield LayerCase(cell, size, count)
+                yield LayerCase(cell, size, count, grid="step" if count == 1 else "sequence")
+
+
+def grid(name: str, cells: Sequence[str]) -> Iterator[LayerCase]:
+    """The cases of one part of the full grid.
+
+    ``step`` and ``sequence``: one row, H from 16 to 1024, 1 and 100 steps. ``batch``: 4 to 64 rows
+    of 20 steps. ``threads``: 100 steps of one row on two threads. ``deep``: an LSTM of two
+    directions, and one of two layers, 200 steps on two threads.
+    """
+    one_row = (16, 32, 64, 128, 256, 512, 1024)
+    if name in ("step", "sequence"):
+        yield from layer_cases(cells, one_row, (1,) if name == "step" else (100,))
+        return
+    for cell in cells:
+        if name == "batch":
+            for size in (64, 256, 512):
+                for rows in (4, 8, 16, 64):
+                    yield LayerCase(cell, size, 20, rows, grid=name)
+        elif name == "threads":
+            for size in (256, 512, 1024):
+                yield LayerCase(cell, size, 100, threads=2, grid=name)
+        elif name == "deep" and cell == "LSTM":
+            for size in (128, 256):
+                yield LayerCase(cell, size, 200, directions=2, threads=2, grid=name)
+                yield LayerCase(cell, size, 200, layers=2, threads=2, grid=name)

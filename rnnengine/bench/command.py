@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from rnnengine.bench import report
-from rnnengine.bench.cases import CELLS, HIDDEN, STEPS, layer_cases
+from rnnengine._c import cpu
+from rnnengine.bench import bars, report
+from rnnengine.bench.cases import CELLS, GRIDS, HIDDEN, STEPS, grid, layer_cases
 from rnnengine.bench.layer import run_layer_cases
+from rnnengine.bench.peers import OWN, PEERS
+from rnnengine.bench.plot import draw
 
 __all__ = ["main"]
 
@@ -30,13 +34,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description="measure rnnengine")
     actions = parser.add_subparsers(required=True, metavar="what")
-    layer = actions.add_parser("layer", help="one recurrent layer against onnxruntime")
+    layer = actions.add_parser("layer", help="recurrent layers against other engines")
     layer.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
     layer.add_argument("--hidden", nargs="+", type=_positive, default=HIDDEN, metavar="H")
     layer.add_argument("--steps", nargs="+", type=_positive, default=STEPS, metavar="T")
+    layer.add_argument(
+        "--grid",
+        nargs="+",
+        choices=["full", *GRIDS],
+        help="parts of the full grid, instead of --hidden and --steps",
+    )
+    layer.add_argument("--peers", nargs="+", choices=list(PEERS), help="default: those installed")
     layer.add_argument("--rounds", type=_positive, default=100, metavar="N")
+    layer.add_argument(
+        "--seconds", type=_positive, default=20, metavar="S", help="for a case, once it has rounds"
+    )
+    layer.add_argument("--plot", type=Path, metavar="FILE", help="draw the record (matplotlib)")
     layer.add_argument("--json", type=Path, metavar="FILE", help="write the record to FILE")
     layer.set_defaults(action=_layer)
+    plot = actions.add_parser("plot", help="draw a record")
+    plot.add_argument("record", type=Path, metavar="FILE")
+    plot.add_argument("image", type=Path, metavar="IMAGE")
+    plot.set_defaults(action=_plot)
     table = actions.add_parser("table", help="print a record as a Markdown table")
     table.add_argument("record", type=Path, metavar="FILE")
     table.set_defaults(action=_table)
@@ -51,19 +70,38 @@ def _positive(text: str) -> int:
 
 
 def _layer(options: argparse.Namespace) -> int:
+    peers = options.peers or [name for name in PEERS if find_spec(name)]
+    own = ["rnnengine"]
+    if options.grid:
+        parts = GRIDS if "full" in options.grid else options.grid
+        cases = [case for part in parts for case in grid(part, options.cells)]
+        own = [name for name in OWN if name != "rnnengine, avx2" or "avx512" in cpu.available()]
+    else:
+        cases = list(layer_cases(options.cells, options.hidden, options.steps))
     print(report.HEADER, flush=True)
-    results, cpu = run_layer_cases(
-        layer_cases(options.cells, options.hidden, options.steps),
+    results, about = run_layer_cases(
+        cases,
+        [*own, *peers],
         options.rounds,
+        options.seconds,
         lambda result: print(report.line(result), flush=True),
     )
     print("\n".join(report.summary(results)))
+    if options.grid:
+        print("\n".join(bars.judge(results)))
+    record = report.as_json(results, about)
     if options.json:
-        record = report.as_json(results, cpu, options.rounds)
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if options.plot:
+        draw(record, options.plot)
     return 0
 
 
 def _table(options: argparse.Namespace) -> int:
     print(report.markdown(json.loads(options.record.read_text(encoding="utf-8"))))
+    return 0
+
+
+def _plot(options: argparse.Namespace) -> int:
+    draw(json.loads(options.record.read_text(encoding="utf-8")), options.image)
     return 0

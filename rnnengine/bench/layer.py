@@ -1,15 +1,16 @@
-"""One recurrent layer against onnxruntime: agreement first, then interleaved timing."""
+"""Recurrent layers against other engines: agreement first, then interleaved timing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
 
 from rnnengine.bench.cases import LayerCase
-from rnnengine.bench.peers import ENGINES
 from rnnengine.bench.roof import Roof, RoofSamples
 from rnnengine.bench.worker import Worker
 
@@ -18,6 +19,7 @@ __all__ = ["TOLERANCE", "LayerResult", "Timing", "run_layer_cases"]
 TOLERANCE = 1e-5
 """Largest difference between the engines' outputs at which a comparison of times has a meaning."""
 ROOF_SAMPLES = 5
+LEAST_ROUNDS = 11
 
 
 @dataclass(frozen=True)
@@ -31,39 +33,61 @@ class Timing:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """Everything measured for one case."""
+    """Everything measured for one case; ``rounds`` is how often."""
 
     case: LayerCase
     timings: dict[str, Timing]
     max_abs_difference: float
     roof: Roof
+    rounds: int
+
+    @property
+    def own(self) -> Timing:
+        """What rnnengine took."""
+        return self.timings["rnnengine"]
+
+    @property
+    def fastest_peer(self) -> str:
+        """The engine, not rnnengine, with the smallest median."""
+        peers = [name for name in self.timings if not name.startswith("rnnengine")]
+        return min(peers, key=lambda name: self.timings[name].median_us)
 
     @property
     def ratio(self) -> float:
-        """How many times as long onnxruntime takes as rnnengine."""
-        return self.timings["onnxruntime"].median_us / self.timings["rnnengine"].median_us
+        """How many times as long the fastest peer takes as rnnengine."""
+        return self.timings[self.fastest_peer].median_us / self.own.median_us
 
     @property
     def gigabytes_per_second(self) -> float:
         """Weights that rnnengine reads, over the time it takes."""
-        return self.case.bytes_read / self.timings["rnnengine"].median_us / 1e3
+        return self.case.bytes_read / self.own.median_us / 1e3
 
     @property
     def share_of_roof(self) -> float:
         """The roof's time over rnnengine's."""
-        return self.roof.seconds * 1e6 / self.timings["rnnengine"].median_us
+        return self.roof.seconds * 1e6 / self.own.median_us
 
 
 def run_layer_cases(
-    cases: Iterable[LayerCase], rounds: int, progress: Callable[[LayerResult], None]
+    cases: Iterable[LayerCase],
+    engines: Sequence[str],
+    rounds: int,
+    seconds: float,
+    progress: Callable[[LayerResult], None],
 ) -> tuple[list[LayerResult], dict[str, object]]:
     """Measure all cases.
 
     Parameters
     ----------
     cases : iterable of LayerCase
+    engines : sequence of str
+        Names of ``peers.ENGINES``; ``rnnengine`` and at least one other among them.
+        ``rnnengine, 1 thread`` is left out where a case has one thread, ``rnnengine, avx2`` where
+        it has several rows or threads.
     rounds : int
         Blocks of calls timed for each engine and way, taken in turn.
+    seconds : float
+        Time after which a case has no further round, once it has had ``LEAST_ROUNDS``.
     progress : callable
         Told every result as it is there.
 
@@ -80,18 +104,26 @@ def run_layer_cases(
     """
     results = []
     with ExitStack() as stack:
-        engines = {name: stack.enter_context(Worker(name)) for name in ENGINES}
+        workers = {name: stack.enter_context(Worker(name)) for name in engines}
         roof_worker = stack.enter_context(Worker("roof"))
-        cpu = engines["rnnengine"].about()
+        cpu = workers["rnnengine"].about()
         for case in cases:
-            result = _run_case(case, rounds, engines, RoofSamples(case, roof_worker))
+            asked = {name: worker for name, worker in workers.items() if _wanted(name, case)}
+            roof = RoofSamples(case, roof_worker)
+            result = _run_case(case, rounds, seconds, asked, roof)
             progress(result)
             results.append(result)
     return results, cpu
 
 
+def _wanted(engine: str, case: LayerCase) -> bool:
+    if engine == "rnnengine, 1 thread":
+        return case.threads > 1
+    return engine != "rnnengine, avx2" or (case.batch == 1 and case.threads == 1)
+
+
 def _run_case(
-    case: LayerCase, rounds: int, engines: dict[str, Worker], roof: RoofSamples
+    case: LayerCase, rounds: int, seconds: float, engines: dict[str, Worker], roof: RoofSamples
 ) -> LayerResult:
     prepared = {name: worker.prepare(case) for name, worker in engines.items()}
     outputs = [output for output, _ in prepared.values()]
@@ -101,14 +133,19 @@ def _run_case(
     times: dict[tuple[str, str], list[float]] = {
         (name, way): [] for name, (_, ways) in prepared.items() for way in ways
     }
-    for number in range(rounds):
+    start, done = time.monotonic(), 0
+    while done < rounds and (done < LEAST_ROUNDS or time.monotonic() < start + seconds):
         for (name, way), samples in times.items():
             samples.append(engines[name].seconds_per_call(way) * 1e6)
-        if number % max(1, rounds // ROOF_SAMPLES) == 0:
+        if (
+            done % math.ceil(max(rounds, LEAST_ROUNDS) / ROOF_SAMPLES) == 0
+            or done == LEAST_ROUNDS // 2
+        ):
             roof.sample()
+        done += 1
     timings: dict[str, Timing] = {}
     for (name, way), samples in times.items():
         timing = Timing(way, float(np.median(samples)), float(np.percentile(samples, 99)))
         if name not in timings or timing.median_us < timings[name].median_us:
             timings[name] = timing
-    return LayerResult(case, timings, difference, roof.roof())
+    return LayerResult(case, timings, difference, roof.roof(), done)

@@ -13,21 +13,30 @@ from typing import Any
 
 from rnnengine.bench.layer import LayerResult
 
+_PACKAGES = ("rnnengine", "numpy", "onnx", "onnxruntime", "openvino", "torch")
+
 __all__ = ["HEADER", "as_json", "line", "markdown", "summary"]
 
 HEADER = (
-    "layer              rnnengine us (p99)    onnxruntime us (p99, way)          ratio"
-    "    GB/s   roof"
+    f"{'layer':32s} {'rnnengine us (p99)':>22s} {'fastest peer us (way)':>34s} {'ratio':>9s}"
+    f" {'GB/s':>7s} {'roof':>5s}"
 )
 
 
 def line(result: LayerResult) -> str:
     """One line under ``HEADER``."""
-    own, peer = result.timings["rnnengine"], result.timings["onnxruntime"]
+    own, name = result.own, result.fastest_peer
+    peer = result.timings[name]
+    others = "".join(
+        f"  [{engine.removeprefix('rnnengine, ')}: {timing.median_us:.2f}]"
+        for engine, timing in result.timings.items()
+        if engine.startswith("rnnengine, ")
+    )
     return (
-        f"{result.case.name:17s} {own.median_us:10.2f} ({own.p99_us:8.2f})"
-        f" {peer.median_us:12.2f} ({peer.p99_us:8.2f}, {peer.way:10s})"
+        f"{result.case.name:32s} {own.median_us:11.2f} ({own.p99_us:8.2f})"
+        f" {peer.median_us:11.2f} {f'({name}, {peer.way})':>22s}"
         f" {result.ratio:8.2f}x {result.gigabytes_per_second:7.1f} {result.share_of_roof:5.0%}"
+        + others
     )
 
 
@@ -40,9 +49,7 @@ def summary(results: Sequence[LayerResult]) -> list[str]:
     return lines
 
 
-def as_json(
-    results: Sequence[LayerResult], cpu: Mapping[str, object], rounds: int
-) -> dict[str, Any]:
+def as_json(results: Sequence[LayerResult], cpu: Mapping[str, object]) -> dict[str, Any]:
     """Everything measured, with machine, versions and date."""
     return {
         "benchmark": "layer",
@@ -55,13 +62,13 @@ def as_json(
         },
         "cpu": dict(cpu),
         "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in ("rnnengine", "numpy", "onnx", "onnxruntime")},
-        "settings": {"rounds": rounds, "threads": 1, "batch": 1},
+        | {name: _version(name) for name in _PACKAGES},
         "results": [
-            {
-                "cell": result.case.cell,
-                "hidden": result.case.hidden,
-                "steps": result.case.steps,
+            asdict(result.case)
+            | {
+                "name": result.case.name,
+                "rounds": result.rounds,
+                "fastest_peer": result.fastest_peer,
                 "timings": {name: asdict(timing) for name, timing in result.timings.items()},
                 "ratio": result.ratio,
                 "max_abs_difference": result.max_abs_difference,
@@ -81,21 +88,24 @@ def as_json(
 def markdown(record: Mapping[str, Any]) -> str:
     """A table for the README from what ``as_json`` made."""
     machine, versions = record["machine"], record["versions"]
+    peers = sorted({name for row in record["results"] for name in row["timings"]} & set(_PACKAGES))
+    used = ", ".join(f"{name} {versions[name]}" for name in peers if name != "rnnengine")
+    rounds = sorted({row["rounds"] for row in record["results"]})
+    span = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}"
     lines = [
-        f"{machine['processor']}, one thread, {record['cpu']['isa']}, {record['date']};"
-        f" onnxruntime {versions['onnxruntime']} called in its faster way of `run` and io-binding,"
-        " with its state carried at T=1 as in the stream of rnnengine;"
-        f" medians of {record['settings']['rounds']} interleaved rounds.",
+        f"{machine['processor']}, {record['cpu']['isa']}, {record['date']}; the fastest of {used},"
+        " each called in its fastest way, with its state carried at T=1 as in the stream of"
+        f" rnnengine; medians of {span} interleaved rounds.",
         "",
-        "| layer, I = H, B = 1 | rnnengine, us | onnxruntime, us | ratio | share of the roof |",
+        "| layer, I = H, B = 1 | rnnengine, us | fastest peer, us | ratio | share of the roof |",
         "|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row['cell']} H={row['hidden']} T={row['steps']}"
-        f" | {row['timings']['rnnengine']['median_us']:.2f}"
-        f" | {row['timings']['onnxruntime']['median_us']:.2f}"
+        f"| {row['name']} | {row['timings']['rnnengine']['median_us']:.2f}"
+        f" | {row['timings'][row['fastest_peer']]['median_us']:.2f} ({row['fastest_peer']})"
         f" | {row['ratio']:.2f} | {row['roof']['share']:.0%} |"
         for row in record["results"]
+        if row["batch"] == row["threads"] == row["layers"] == row["directions"] == 1
     ]
     return "\n".join(lines)
 

@@ -116,7 +116,8 @@ def _roof_handlers() -> dict[str, Callable[[Any], Any]]:
 
 def _engine_handlers(kind: str) -> dict[str, Callable[[Any], Any]]:
     import rnnengine as rn
-    from rnnengine.bench.peers import ENGINES, Loop, Prepared
+    from rnnengine.bench.peers import ENGINES
+    from rnnengine.bench.peers.base import Loop, Prepared
 
     ready: dict[str, tuple[Loop, int]] = {}
 

@@ -1,68 +1,21 @@
-"""The engines under measurement, each called in the fastest ways its public interface offers."""
+"""onnxruntime: `run`, and io-binding with values bound beforehand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-import rnnengine as rn
 from rnnengine.bench.cases import Array, LayerCase
+from rnnengine.bench.onnx_form import onnx_bytes
+from rnnengine.bench.peers.base import STEPS_COMPARED, Prepared, features_last
 
-__all__ = ["ENGINES", "Loop", "Prepared"]
-
-Loop: TypeAlias = Callable[[int], object]
-"""Makes that many calls, an even number."""
-
-
-STEPS_COMPARED = 8
-"""One-step cases are compared after each of this many steps of one stream."""
+__all__ = ["prepare"]
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A case made ready in one engine.
-
-    Attributes
-    ----------
-    output : float32 array [N, H]
-        What the engine computes, starting from a zero state: all T steps of a run, or the first
-        ``STEPS_COMPARED`` steps of a stream that is fed the same x again and again.
-    ways : mapping of str to callable
-        Ways of making the call that is timed. Each is a loop that makes ``count`` calls as a
-        program would write them; a function around the call would cost the faster engine more.
-    """
-
-    output: Array
-    ways: Mapping[str, Loop]
-
-
-def prepare_rnnengine(case: LayerCase) -> Prepared:
-    """One step of a stream, or a whole run, into a buffer that is used again."""
-    model = rn.load(case.onnx_bytes("open"))
-    x = case.input()
-    y = np.empty((case.steps, 1, 1, case.hidden), dtype=np.float32)
-    stream = model.stream(batch=1)
-
-    def run(count: int) -> None:
-        for _ in repeat(None, count):
-            model.run(x, out=y)
-
-    def step(count: int) -> None:
-        for _ in repeat(None, count):
-            stream.step(x, out=y)
-
-    if case.steps > 1:
-        return Prepared(model.run(x)[:, 0, 0], {"run": run})
-    output = np.stack([stream.step(x)[0, 0, 0] for _ in range(STEPS_COMPARED)])
-    return Prepared(output, {"step": step})
-
-
-def prepare_onnxruntime(case: LayerCase) -> Prepared:
-    """One thread, no spinning; ``run`` and io-binding with values bound beforehand.
+def prepare(case: LayerCase) -> Prepared:
+    """As many threads as the case allows; one thread never spins.
 
     One step carries its state, as the step of rnnengine does: without an initial state,
     onnxruntime's RNN leaves the recurrent product out. The model asks for the new state only,
@@ -71,23 +24,23 @@ def prepare_onnxruntime(case: LayerCase) -> Prepared:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = case.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if case.threads == 1:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.log_severity_level = 3
-    content = case.onnx_bytes("step" if case.steps == 1 else "fixed")
+    content = onnx_bytes(case, "step" if case.carries_state else "fixed")
     session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    prepare = _onnxruntime_step if case.steps == 1 else _onnxruntime_run
-    prepared, bound = prepare(session, case)
+    prepared, bound = (_step if case.carries_state else _run)(session, case)
     if not np.array_equal(prepared.output, bound):
         raise RuntimeError(f"{case.name}: onnxruntime's io-binding and run disagree")
     return prepared
 
 
-def _onnxruntime_run(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
+def _run(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
     """A whole run both ways, and what io-binding computes."""
     import onnxruntime as ort
 
@@ -108,11 +61,11 @@ def _onnxruntime_run(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
         for _ in repeat(None, count):
             session.run_with_iobinding(binding)
 
-    prepared = Prepared(output[:, 0, 0], {"run": run, "io-binding": run_bound})
-    return prepared, target.numpy()[:, 0, 0]
+    prepared = Prepared(features_last(case, output), {"run": run, "io-binding": run_bound})
+    return prepared, features_last(case, target.numpy())
 
 
-def _onnxruntime_step(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
+def _step(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
     """One step of a stream both ways, and what io-binding computes."""
     import onnxruntime as ort
 
@@ -147,9 +100,3 @@ def _onnxruntime_step(session: Any, case: LayerCase) -> tuple[Prepared, Array]:
         session.run_with_iobinding(bindings[step % 2])
         output_bound[step] = ends[1 - step % 2][0].numpy()[0, 0]
     return Prepared(output, {"run": run, "io-binding": run_bound}), output_bound
-
-
-ENGINES: dict[str, Callable[[LayerCase], Prepared]] = {
-    "rnnengine": prepare_rnnengine,
-    "onnxruntime": prepare_onnxruntime,
-}
