@@ -38,6 +38,7 @@ def load(
     key: str | None = None,
     verify: bool = False,
     mmap: bool = False,
+    threads: int | None = None,
 ) -> Model:
     """Load a model file; its format is told by its content.
 
@@ -76,6 +77,10 @@ def load(
         short while the model lives: numbers would change, or the process would end with SIGBUS.
         Replacing it by another file of the same name, as :func:`save` does, is harmless. The
         default is a private copy, which nothing outside the process can change.
+    threads : int, optional
+        Threads that a call of the model may use; default ``RNNENGINE_THREADS``, else 1. The process
+        has one pool of workers: a call that finds it taken runs on its own thread. The bits are the
+        same whatever the number.
 
     Returns
     -------
@@ -109,13 +114,13 @@ def load(
     )
     with _told(name):
         try:
-            return Model(parse())
+            return Model(parse(), threads)
         except UnsupportedModelError as error:
             try:
                 inputs = model_inputs(content, name, constants=fixed)
             except RNNEngineError:
                 raise error from None
-            sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), inputs, str(error))
+            sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), inputs, str(error), threads)
             if sized is None:
                 raise
             return sized

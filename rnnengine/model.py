@@ -54,13 +54,15 @@ class Model(Runner):
         Recurrent cells, loops and normalisations that the file writes out as many nodes.
     isa : str
         Kernel table in use.
+    threads : int
+        That a call may use, unless it says otherwise.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     isa: str
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, threads: int | None = None) -> None:
         self.isa = cpu.chosen()
         self._source = Source(graph, self.isa)
         self._form = self._source.form()
@@ -69,7 +71,7 @@ class Model(Runner):
         types = self._source.types
         self.inputs = tuple(_info(v.name, v.type) for v in self.graph.inputs)
         self.outputs = tuple(_info(name, types[name]) for name in self.graph.outputs)
-        super().__init__(self._form.compiled.plan)
+        super().__init__(self._form.compiled.plan, _threads(threads))
 
     @property
     def graph(self) -> Graph:
@@ -98,7 +100,13 @@ class Model(Runner):
         """Return the graph that a file of this model needs to hold."""
         return self._source.portable(self._form)
 
-    def stream(self, batch: int | None = None, *, state: Mapping[str, str] | None = None) -> Stream:
+    def stream(
+        self,
+        batch: int | None = None,
+        *,
+        state: Mapping[str, str] | None = None,
+        threads: int | None = None,
+    ) -> Stream:
         """Open a stream: it owns the recurrent state and advances by any number of steps.
 
         Parameters
@@ -108,13 +116,16 @@ class Model(Runner):
         state : mapping of str to str, optional
             Pairs that carry state, ``{"output": "input"}``, for graphs whose structure does not
             show them. An output may be sliced along its first axis: ``"out[2]"``, ``"out[0:2]"``.
+        threads : int, optional
+            Threads that a step may use, instead of the model's.
 
         Raises
         ------
         UnsupportedModelError
             Where the model cannot be followed step by step; the message names the node.
         """
-        return Stream(self._stream_form(state), batch)
+        most = self.threads if threads is None else cpu.check_threads(threads)
+        return Stream(self._stream_form(state), batch, most)
 
     def _stream_form(self, state: Mapping[str, str] | None) -> Form:
         form = self._source.form(state) if state else self._form
@@ -123,7 +134,13 @@ class Model(Runner):
         return form
 
     def _run_with(
-        self, x: Any, out: Any, state: dict[str, Any] | None, return_state: bool, lengths: Any
+        self,
+        x: Any,
+        out: Any,
+        state: dict[str, Any] | None,
+        return_state: bool,
+        lengths: Any,
+        threads: int | None,
     ) -> Any:
         if lengths is not None:
             if state is not None or return_state:
@@ -131,21 +148,21 @@ class Model(Runner):
                     "run: lengths cannot be combined with state or return_state; final states of "
                     "rows of different lengths are the model's own final-state outputs"
                 )
-            return self._run_lengths(x, out, lengths)
-        stream = self.stream(self._batch_of(x))
+            return self._run_lengths(x, out, lengths, threads)
+        stream = self.stream(self._batch_of(x), threads=threads)
         if state is not None:
             stream.state = state
         y = stream.step(x, out=out)
         return (y, stream.state) if return_state else y
 
-    def _run_at(self, x: Any, out: Any, reason: str) -> Any:
+    def _run_at(self, x: Any, out: Any, threads: int | None, reason: str) -> Any:
         """Run a program made for these sizes, such as slices that end before the axis does."""
         if self._variants is None:
             self._variants = Variants.of(self._source)
         if not self._variants.symbols:
-            return super()._run_at(x, out, reason)
+            return super()._run_at(x, out, threads, reason)
         feeds = x if isinstance(x, dict) else {self._only_input(None): x}
-        return _run_variant(self, self._variants, feeds, out)
+        return _run_variant(self, self._variants, feeds, out, threads)
 
     def _batch_of(self, x: Any) -> int | None:
         """Rows in the caller's arrays, where the batch is free."""
@@ -159,14 +176,14 @@ class Model(Runner):
                 return int(shape[axis])
         return None
 
-    def _run_lengths(self, x: Any, out: Any, lengths: Any) -> Any:
+    def _run_lengths(self, x: Any, out: Any, lengths: Any, threads: int | None) -> Any:
         own = self._source.own_lengths
         feeds = dict(x) if isinstance(x, dict) else {self._only_input(own): x}
         if own is not None:
-            return self._execute(self.plan, {**feeds, own: lengths}, out)
+            return self._execute(self.plan, {**feeds, own: lengths}, out, threads)
         if self._with_lengths is None:
             self._with_lengths = self._source.lengths_form().plan
-        return self._execute(self._with_lengths, {**feeds, "lengths": lengths}, out)
+        return self._execute(self._with_lengths, {**feeds, "lengths": lengths}, out, threads)
 
     def _only_input(self, apart_from: str | None) -> str:
         names = [info.name for info in self.inputs if info.name != apart_from]
@@ -208,8 +225,11 @@ class SizedModel(Model):
         Why there is no program for all sizes.
     """
 
-    def __init__(self, variants: Variants, outline: Outline, reason: str) -> None:
+    def __init__(
+        self, variants: Variants, outline: Outline, reason: str, threads: int | None = None
+    ) -> None:
         self.isa = variants.isa
+        Runner.__init__(self, None, _threads(threads))
         self.inputs = tuple(_info(v.name, v.type) for v in variants.inputs)
         self.outputs = tuple(_info(name, kind) for name, kind in outline.outputs.items())
         self._sized = variants
@@ -218,12 +238,16 @@ class SizedModel(Model):
 
     @classmethod
     def attempt(
-        cls, graph_at: Callable[[Mapping[str, int]], Graph], inputs: tuple[Value, ...], reason: str
+        cls,
+        graph_at: Callable[[Mapping[str, int]], Graph],
+        inputs: tuple[Value, ...],
+        reason: str,
+        threads: int | None = None,
     ) -> SizedModel | None:
         """Return a model that is compiled for the sizes at hand; None where no sizes help."""
         variants = Variants(graph_at, inputs, cpu.chosen())
         outline = variants.outline(reason) if variants.symbols else None
-        return None if outline is None else cls(variants, outline, reason)
+        return None if outline is None else cls(variants, outline, reason, threads)
 
     @property
     def graph(self) -> Graph:
@@ -247,6 +271,7 @@ class SizedModel(Model):
         state: dict[str, Any] | None = None,
         return_state: bool = False,
         lengths: Any = None,
+        threads: int | None = None,
     ) -> Any:
         """Compute the outputs for whole sequences; see :meth:`Model.run`."""
         if state is not None or return_state:
@@ -255,7 +280,7 @@ class SizedModel(Model):
         feeds = dict(x) if isinstance(x, dict) else {self._only_input(own): x}
         if own is not None:
             feeds[own] = lengths
-        return _run_variant(self, self._sized, feeds, out, None if own else lengths)
+        return _run_variant(self, self._sized, feeds, out, threads, None if own else lengths)
 
     def _stream_form(self, _: Mapping[str, str] | None) -> Form:
         raise UnsupportedModelError(f"stream: {self._reason}")
@@ -264,8 +289,17 @@ class SizedModel(Model):
         return f"no streams ({self._reason})"
 
 
+def _threads(given: int | None) -> int:
+    return cpu.default_threads() if given is None else cpu.check_threads(given)
+
+
 def _run_variant(
-    model: Model, variants: Variants, feeds: dict[str, Any], out: Any, lengths: Any = None
+    model: Model,
+    variants: Variants,
+    feeds: dict[str, Any],
+    out: Any,
+    threads: int | None,
+    lengths: Any = None,
 ) -> Any:
     """Compile for the sizes of the arrays where that is not done, and run."""
     sizes, arrays = variants.sizes_of(feeds)
@@ -275,7 +309,7 @@ def _run_variant(
     except RNNEngineError as error:
         where = ", ".join(f"{name} = {size}" for name, size in sizes.items())
         raise ShapeError(f"run: the model cannot run at {where}: {error}") from None
-    return model._execute(compiled.plan, {**arrays, **extra}, out)
+    return model._execute(compiled.plan, {**arrays, **extra}, out, threads)
 
 
 def _info(name: str, kind: TensorType) -> TensorInfo:

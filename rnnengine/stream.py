@@ -33,15 +33,16 @@ class Stream(StreamRunner):
 
     batch: int | None
 
-    def __init__(self, form: Form, batch: int | None) -> None:
+    def __init__(self, form: Form, batch: int | None, threads: int = 1) -> None:
         free = form.batch
         batch = None if batch is None else _rows(batch)
         if free is None and batch is not None:
             form.check_batch(batch)
         self._form = form
+        self._threads = threads
         self.batch = (1 if batch is None else batch) if free is not None else batch
         sizes = {} if free is None else {form.compiled.symbols.index(free): self.batch or 0}
-        super().__init__(form.compiled.plan, sizes)
+        super().__init__(form.compiled.plan, sizes, threads)
 
     @property
     def state(self) -> dict[str, NDArray[np.float32]]:
@@ -65,7 +66,7 @@ class Stream(StreamRunner):
 
     def clone(self) -> Stream:
         """Return an independent stream in the same state."""
-        twin = Stream(self._form, self.batch)
+        twin = Stream(self._form, self.batch, self._threads)
         twin._set(self._get())
         return twin
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,3 +109,83 @@ def test_masked_layers_are_shared_too(seed: int) -> None:
         context.execute([sizes_of[s] for s in compiled.symbols], inputs, outputs, threads)
         got = dict(zip(names, outputs, strict=True))
         assert all(np.array_equal(bits(got[name]), bits(want[name])) for name in want), threads
+
+
+def _wide(threads: int | None = None) -> tuple[rn.Model, Array]:
+    """A layer and a product large enough to be worth two threads, and an input."""
+    rng = np.random.default_rng(1)
+    shapes = {
+        "0.weight_ih_l0": (1024, 64),
+        "0.weight_hh_l0": (1024, 256),
+        "0.bias_ih_l0": (1024,),
+        "0.bias_hh_l0": (1024,),
+        "1.weight": (500, 256),
+        "1.bias": (500,),
+    }
+    file = io.BytesIO()
+    np.savez(
+        file,
+        **{name: rng.uniform(-0.1, 0.1, s).astype(np.float32) for name, s in shapes.items()},
+    )
+    network = rn.Sequential(rn.LSTM(64, 256), rn.Linear(256, 500))
+    model = rn.load(file.getvalue(), architecture=network, threads=threads)
+    return model, rng.standard_normal((300, 1, 64)).astype(np.float32)
+
+
+def _thread_count() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
+@pytest.fixture
+def alone() -> Array:
+    model, x = _wide()
+    result: Array = model.run(x)
+    return result
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc to count threads in")
+def test_workers_are_made_once_and_shared(alone: Array) -> None:
+    model, x = _wide(threads=3)
+    assert np.array_equal(model.run(x), alone)
+    count = _thread_count()
+    for threads in (2, 3, 1):
+        assert np.array_equal(model.run(x, threads=threads), alone)
+        assert np.array_equal(model.stream(threads=threads).step(x), alone)
+        assert np.array_equal(model.run(x, lengths=[300], threads=threads), alone)
+    assert _thread_count() == count
+
+
+def test_calls_at_the_same_time_agree(alone: Array) -> None:
+    """One call has the pool, the others compute on their own threads."""
+    model, x = _wide(threads=2)
+    with ThreadPoolExecutor(4) as pool:
+        for y in pool.map(lambda _: model.run(x), range(12)):
+            assert np.array_equal(y, alone)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_makes_its_own_workers(alone: Array) -> None:
+    model, x = _wide(threads=2)
+    model.run(x)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(model.run(x), alone) else 3)
+    assert os.waitpid(child, 0)[1] == 0
+    assert np.array_equal(model.run(x), alone)
+
+
+def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _wide()[0].threads == 1
+    monkeypatch.setenv("RNNENGINE_THREADS", "2")
+    model, x = _wide()
+    assert model.threads == 2
+    assert _wide(threads=5)[0].threads == 5
+    monkeypatch.setenv("RNNENGINE_THREADS", "many")
+    with pytest.raises(rn.CPUError, match="RNNENGINE_THREADS=many: expected a number of threads"):
+        _wide()
+    for wrong, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)):
+        with pytest.raises(error, match=r"threads is .*expected"):
+            model.run(x, threads=wrong)  # type: ignore[arg-type]
+        with pytest.raises(error, match=r"threads is .*expected"):
+            model.stream(threads=wrong)  # type: ignore[arg-type]

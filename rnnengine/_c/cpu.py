@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import index
 
 from rnnengine._c import core
 from rnnengine.errors import CPUError
 
-__all__ = ["available", "chosen", "features", "use"]
+__all__ = ["available", "check_threads", "chosen", "default_threads", "features", "use"]
 
 _forced: str | None = None
 
@@ -57,3 +58,39 @@ def use(name: str) -> Iterator[None]:
         yield
     finally:
         _forced = before
+
+
+def check_threads(given: object) -> int:
+    """Return a number of threads as an int.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It is no integer, or below 1.
+    """
+    try:
+        count = index(given)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"threads is {given!r}; expected an integer, 1 or more") from None
+    if not 1 <= count < 2**15:
+        raise ValueError(f"threads is {count}; expected 1 or more")
+    return count
+
+
+def default_threads() -> int:
+    """Return the number that ``RNNENGINE_THREADS`` names, or 1.
+
+    Raises
+    ------
+    CPUError
+        It is no number of threads.
+    """
+    text = os.environ.get("RNNENGINE_THREADS", "").strip()
+    if not text:
+        return 1
+    try:
+        return check_threads(int(text))
+    except ValueError:
+        raise CPUError(
+            f"RNNENGINE_THREADS={text}: expected a number of threads, 1 or more; unset it for 1"
+        ) from None

@@ -5,6 +5,7 @@ from rnnengine._c.worker cimport Worker
 
 from rnnengine._c.convert import to_array
 from rnnengine._c.core import Misfit
+from rnnengine._c.cpu import check_threads
 from rnnengine.errors import ShapeError, StreamBusyError
 
 cdef enum:
@@ -14,11 +15,14 @@ cdef enum:
 cdef class Runner:
     """Base of Model: runs a plan, taking workers from its free list."""
     cdef readonly Plan plan
+    cdef readonly int threads
 
-    def __init__(self, Plan plan):
+    def __init__(self, Plan plan, int threads=1):
         self.plan = plan
+        self.threads = threads
 
-    def run(self, x, *, out=None, state=None, bint return_state=False, lengths=None):
+    def run(self, x, *, out=None, state=None, bint return_state=False, lengths=None,
+            threads=None):
         """Compute the outputs for whole sequences.
 
         Parameters
@@ -35,6 +39,9 @@ cdef class Runner:
         lengths : int array [batch], optional
             Steps of each row that count. What a layer returns beyond them is 0; final states are
             those after the last step that counts, the initial ones for a length of 0.
+        threads : int, optional
+            Threads that this call may use, instead of the model's. How many it does use depends on
+            the work; the bits do not.
 
         Returns
         -------
@@ -51,34 +58,36 @@ cdef class Runner:
             ``state`` or ``lengths`` for a model that cannot honour them.
         """
         if state is not None or return_state or lengths is not None:
-            return self._run_with(x, out, state, return_state, lengths)
+            return self._run_with(x, out, state, return_state, lengths, threads)
         try:
-            return self.execute(self.plan, x, out)
+            return self.execute(self.plan, x, out, threads)
         except Misfit as error:
-            return self._run_at(x, out, str(error))
+            return self._run_at(x, out, threads, str(error))
 
-    cdef object execute(self, Plan plan, object x, object out):
+    cdef object execute(self, Plan plan, object x, object out, object threads):
         cdef Worker worker
         if plan is None:
             raise TypeError("this object was made without its constructor")
+        cdef int most = self.threads if threads is None else check_threads(threads)
         worker = <Worker>plan.free_workers.pop() if plan.free_workers else Worker(plan)
+        worker.threads = most
         try:
             return worker.execute(x, out, False)
         finally:
             if len(plan.free_workers) < FREE_WORKERS:
                 plan.free_workers.append(worker)
 
-    def _execute(self, Plan plan, x, out):
+    def _execute(self, Plan plan, x, out, threads):
         try:
-            return self.execute(plan, x, out)
+            return self.execute(plan, x, out, threads)
         except Misfit as error:
             raise ShapeError(f"run: the model cannot run at these sizes: {error}") from None
 
-    def _run_at(self, x, out, str reason):
+    def _run_at(self, x, out, threads, str reason):
         """What `run` does where the plan does not fit the sizes of the inputs."""
         raise ShapeError(f"run: the model cannot run at these sizes: {reason}")
 
-    def _run_with(self, x, out, state, return_state, lengths):
+    def _run_with(self, x, out, state, return_state, lengths, threads):
         raise TypeError("state, return_state and lengths need a Model")
 
     def __reduce__(self):
@@ -90,10 +99,11 @@ cdef class StreamRunner:
     cdef Worker worker
     cdef readonly Plan plan
 
-    def __init__(self, Plan plan, dict sizes):
+    def __init__(self, Plan plan, dict sizes, int threads=1):
         cdef int symbol
         self.plan = plan
         self.worker = Worker(plan)
+        self.worker.threads = threads
         for symbol in range(plan.program.n_symbols):
             self.worker.preset[symbol] = sizes.get(symbol, -1)
             self.worker.symbols[symbol] = sizes.get(symbol, 0)

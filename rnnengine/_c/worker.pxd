@@ -23,6 +23,8 @@ cdef class Worker:
     cdef int64_t preset[MAX_SYMBOLS]   # sizes fixed by the stream, or -1
     cdef int64_t bound[MAX_SYMBOLS]    # sizes that `out_dims` and the states were worked out for
     cdef int64_t *out_dims      # [outputs][MAX_RANK]
+    cdef int threads            # that a call may use
+    cdef int bound_threads
     cdef bint busy, release_lock
     cdef list copies            # (caller's array, what to copy there) after a run, or None
 

@@ -117,10 +117,12 @@ cdef class Worker:
         cdef Plan plan = self.plan
         cdef Port *port
         cdef int i, axis
-        if self.states.ready and memcmp(self.bound, self.symbols, sizeof(self.bound)) == 0:
+        if (self.states.ready and self.bound_threads == self.threads
+                and memcmp(self.bound, self.symbols, sizeof(self.bound)) == 0):
             return 0
         self.bound[0] = -1
-        self.context.bind(self.symbols)
+        self.context.bind(self.symbols, self.threads)
+        self.bound_threads = self.threads
         for i in range(plan.n_out):
             port = &plan.outputs[i]
             for axis in range(port.rank):

@@ -19,8 +19,8 @@ def onnx_bytes(case: LayerCase, form: Form) -> bytes:
     case : LayerCase
     form : {"open", "fixed", "step"}
         ``open``: ``x [time, B, I]`` -> ``y [time, D, B, H]`` of any length. ``fixed``: the same
-        with T as a number. ``step``: ``x [1, 1, I]`` and the state ``h`` (and ``c``) -> ``h_next`` (and
-        ``c_next``), [1, 1, H] each.
+        with T as a number. ``step``: ``x [1, 1, I]`` and the state ``h`` (and ``c``)
+        -> ``h_next`` (and ``c_next``), [1, 1, H] each.
 
     Returns
     -------

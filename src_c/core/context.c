@@ -275,6 +275,19 @@ static const void *clean(rnne_context *ctx, int64_t input, int64_t buffer, const
     return copy;
 }
 
+int64_t rnne_context_worth(const rnne_context *ctx, double nanoseconds, int64_t most)
+{
+    const int forced = ctx->threads < 0;
+    int64_t threads = forced ? -ctx->threads : ctx->threads, workers = 1;
+    threads = threads < RNNE_MAX_THREADS ? threads : RNNE_MAX_THREADS;
+    while (workers < threads && workers < most &&
+           (forced || (nanoseconds > RNNE_WORTH_NS &&
+                       nanoseconds / (double)(workers * (workers + 1)) > RNNE_WAKE_NS))) {
+        workers++;
+    }
+    return workers;
+}
+
 int rnne_context_crew(const rnne_context *ctx, int64_t wanted)
 {
     if (wanted > 1 && *ctx->workers == 0) {

@@ -1,12 +1,40 @@
 /* Linear layers on packed weights, and the packing of weights that arrive at run time. */
 #include "core/checked.h"
 #include "core/loop.h"
+#include "core/threads.h"
 
 /* Rows handed to the kernel at a time: enough to reuse each weight, few enough to stay on the stack
  * of addresses in the private cache. */
 #define ROWS_AT_ONCE 192
 
 /* ---- y = act(x W + b): operands x [.., K], packed W, packed b, y [.., N]; ints: activation, N --- */
+
+static int64_t rows_of(const rnne_view *y)
+{
+    int64_t rows = 1;
+    for (int64_t axis = 0; axis < y->rank - 1; axis++) {
+        rows *= y->dim[axis];
+    }
+    return rows;
+}
+
+/* In nanoseconds, at 50 operations each. */
+static int64_t linear_cost(const rnne_context *ctx, const rnne_instr *in)
+{
+    const rnne_view *x = rnne_view_of(ctx, in, 0), *b = rnne_view_of(ctx, in, 2);
+    const rnne_view *y = rnne_view_of(ctx, in, 3);
+    int64_t products = 0;
+    return rnne_add_product(&products, rows_of(y), rnne_product(b->dim[0], x->dim[x->rank - 1]))
+               ? INT32_MAX
+               : products / 25 + 10;
+}
+
+static int64_t linear_workers(const rnne_context *ctx, const rnne_instr *in)
+{
+    const rnne_view *b = rnne_view_of(ctx, in, 2), *y = rnne_view_of(ctx, in, 3);
+    const int64_t blocks = rows_of(y) / ROWS_AT_ONCE, panels = b->dim[0] / RNNE_PANEL;
+    return rnne_context_worth(ctx, (double)linear_cost(ctx, in), blocks > panels ? blocks : panels);
+}
 
 static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                                int64_t *cost)
@@ -31,50 +59,99 @@ static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, in
     if (y->dim[last] != n || w->dim[0] != rnne_product(units, k) || b->dim[0] != units) {
         return RNNE_E_SHAPE;
     }
-    int64_t rows = 1, flops = 0;
-    for (int64_t axis = 0; axis < last; axis++) {
-        rows *= y->dim[axis];
-    }
-    *scratch = 2 * ROWS_AT_ONCE * (int64_t)sizeof(float *);
-    *cost = rnne_add_product(&flops, rows, rnne_product(units, k)) ? INT32_MAX : flops / 25 + 10;
+    *scratch = linear_workers(ctx, in) * 2 * ROWS_AT_ONCE * (int64_t)sizeof(float *);
+    *cost = linear_cost(ctx, in);
     return RNNE_OK;
 }
 
-static rnne_status linear_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+/* A product, as the threads that share it see it: blocks of rows in turn or, where there are fewer of
+ * them than threads, ranges of panels. */
+typedef struct linear_job {
+    const rnne_context *ctx;
+    const rnne_view *x, *y;
+    rnne_matrix m;
+    rnne_act act;
+    int64_t n;
+    const float **addresses;
+    int by_rows;
+} linear_job;
+
+/* Panels [begin, end) of a block of rows; `to` is moved to the first of them. */
+static void linear_block(const linear_job *job, const float **from, float **to, size_t rows,
+                         int64_t begin, int64_t end)
 {
-    const rnne_view *vx = rnne_view_of(ctx, in, 0), *vy = rnne_view_of(ctx, in, 3);
-    const rnne_act act = {(int32_t)rnne_int(ctx, in, 0), rnne_float(ctx, in, 0),
-                          rnne_float(ctx, in, 1), rnne_float(ctx, in, 2)};
-    const int64_t last = vy->rank - 1, n = rnne_int(ctx, in, 1);
-    const rnne_matrix m = {.w = rnne_f32(ctx, rnne_view_of(ctx, in, 1)),
-                           .bias = rnne_f32(ctx, rnne_view_of(ctx, in, 2)),
-                           .panels = (size_t)((n + RNNE_PANEL - 1) / RNNE_PANEL),
-                           .gates = 1,
-                           .k = (size_t)vx->dim[last]};
-    const float **from = scratch;
-    float **to = (float **)scratch + ROWS_AT_ONCE;
-    const float *x = rnne_f32(ctx, vx);
-    float *y = rnne_f32(ctx, vy);
-    rnne_view rows[2] = {*vx, *vy};
+    const int64_t first = begin * RNNE_PANEL, last = end * RNNE_PANEL;
+    const rnne_matrix part = {.w = job->m.w + (size_t)first * job->m.k,
+                              .bias = job->m.bias + first,
+                              .panels = (size_t)(end - begin),
+                              .gates = 1,
+                              .k = job->m.k};
+    for (size_t i = 0; i < rows; i++) {
+        to[i] += first;
+    }
+    job->ctx->program->kernels->linear(&part, from, to, rows,
+                                       (size_t)((last < job->n ? last : job->n) - first), &job->act);
+}
+
+static void linear_part(void *argument, int worker, int workers)
+{
+    const linear_job *job = argument;
+    const int64_t panels = (int64_t)job->m.panels;
+    const int64_t begin = job->by_rows ? 0 : panels * worker / workers;
+    const int64_t end = job->by_rows ? panels : panels * (worker + 1) / workers;
+    const float **from = job->addresses + 2 * ROWS_AT_ONCE * worker;
+    float **to = (float **)(job->addresses + 2 * ROWS_AT_ONCE * worker + ROWS_AT_ONCE);
+    const float *x = rnne_f32(job->ctx, job->x);
+    float *y = rnne_f32(job->ctx, job->y);
+    rnne_view rows[2] = {*job->x, *job->y};
     const rnne_view *views[] = {&rows[0], &rows[1]};
     size_t filled = 0;
+    int turn = job->by_rows ? 0 : worker; /* whose block it is */
     rnne_loop loop;
-    if (n == 0) {
-        return RNNE_OK;
-    }
-    rows[0].rank = rows[1].rank = last;
+    rows[0].rank = rows[1].rank = job->y->rank - 1;
     for (int more = rnne_loop_start(&loop, views, 2, 0); more; more = rnne_loop_next(&loop)) {
         for (int64_t i = 0; i < loop.inner; i++) {
             from[filled] = x + loop.offset[0] + i * loop.inner_stride[0];
             to[filled] = y + loop.offset[1] + i * loop.inner_stride[1];
             if (++filled == ROWS_AT_ONCE) {
-                ctx->program->kernels->linear(&m, from, to, filled, (size_t)n, &act);
+                if (turn == worker) {
+                    linear_block(job, from, to, filled, begin, end);
+                }
+                turn = job->by_rows ? (turn + 1) % workers : worker;
                 filled = 0;
             }
         }
     }
-    if (filled > 0) {
-        ctx->program->kernels->linear(&m, from, to, filled, (size_t)n, &act);
+    if (filled > 0 && turn == worker) {
+        linear_block(job, from, to, filled, begin, end);
+    }
+}
+
+static rnne_status linear_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 3);
+    const int64_t last = y->rank - 1, n = rnne_int(ctx, in, 1);
+    linear_job job = {.ctx = ctx,
+                      .x = x,
+                      .y = y,
+                      .m = {.w = rnne_f32(ctx, rnne_view_of(ctx, in, 1)),
+                            .bias = rnne_f32(ctx, rnne_view_of(ctx, in, 2)),
+                            .panels = (size_t)((n + RNNE_PANEL - 1) / RNNE_PANEL),
+                            .gates = 1,
+                            .k = (size_t)x->dim[last]},
+                      .act = {(int32_t)rnne_int(ctx, in, 0), rnne_float(ctx, in, 0),
+                              rnne_float(ctx, in, 1), rnne_float(ctx, in, 2)},
+                      .n = n,
+                      .addresses = scratch};
+    if (n == 0) {
+        return RNNE_OK;
+    }
+    const int workers = rnne_context_crew(ctx, linear_workers(ctx, in));
+    job.by_rows = rows_of(y) / ROWS_AT_ONCE >= workers;
+    if (workers > 1) {
+        rnne_pool_run(linear_part, &job, workers);
+    } else {
+        linear_part(&job, 0, 1);
     }
     return RNNE_OK;
 }

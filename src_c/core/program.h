@@ -111,6 +111,8 @@ extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_un
     rnne_op_matmul, rnne_op_gather_elements, rnne_op_scatter_elements, rnne_op_flat_index,
     rnne_op_scatter_rows;
 
+/** Threads worth using for an instruction of so many nanoseconds that falls into `most` parts. */
+int64_t rnne_context_worth(const rnne_context *ctx, double nanoseconds, int64_t most);
 /** Threads that this run may use, up to `wanted`; the first to ask for more than one takes the pool. */
 int rnne_context_crew(const rnne_context *ctx, int64_t wanted);
 

@@ -10,11 +10,6 @@
 #define CHUNK_BYTES (192 * 1024)
 #define CHUNK_MIN_ROWS 8
 
-/* What threads cost: meeting at a barrier, each; waking a sleeping one; a call not worth any. */
-#define BARRIER_NS 150.0
-#define WAKE_NS 10000.0
-#define WORTH_NS 40000.0
-
 static int64_t panels_of(int64_t units)
 {
     return (units + RNNE_PANEL - 1) / RNNE_PANEL;
@@ -121,25 +116,16 @@ double rnne_layer_step_cost(const rnne_layer *l)
     return units * each / 25.0;
 }
 
-/* Threads pay where a step is long beside the barrier, and the whole beside waking them. Directions
- * need no barrier between each other. */
-static int64_t choose_workers(const rnne_layer *l, int64_t threads, int barriers)
+/* Threads pay where a step is long beside the barriers that end it. Directions need none between each
+ * other. */
+static int64_t choose_workers(const rnne_context *ctx, const rnne_layer *l, int barriers)
 {
-    const int forced = threads < 0;
-    const double step = rnne_layer_step_cost(l), total = step * (double)l->steps;
+    const double step = rnne_layer_step_cost(l);
     const int64_t most = l->directions * (l->panels < l->out_panels ? l->panels : l->out_panels);
-    int64_t workers = 1;
-    threads = threads < 0 ? -threads : threads;
-    threads = threads < RNNE_MAX_THREADS ? threads : RNNE_MAX_THREADS;
-    while (workers < threads && workers < most) {
-        const int64_t next = workers + 1;
-        const int together = l->directions == 2 && next == 2;
-        const double meeting = together ? 0.0 : BARRIER_NS * (double)(barriers * next);
-        const double saved = step / (double)workers - step / (double)next;
-        if (!forced && (saved < meeting || saved * (double)l->steps < WAKE_NS || total < WORTH_NS)) {
-            break;
-        }
-        workers = next;
+    int64_t workers = rnne_context_worth(ctx, step * (double)l->steps, most);
+    while (ctx->threads > 0 && workers > l->directions &&
+           step / (double)(workers * (workers - 1)) < RNNE_BARRIER_NS * (double)(barriers * workers)) {
+        workers--;
     }
     return workers;
 }
@@ -174,7 +160,7 @@ rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne
     rows = rows < CHUNK_MIN_ROWS ? CHUNK_MIN_ROWS : rows;
     rows = rows < l->batch ? l->batch : rows;
     l->chunk_rows = rows < all ? rows : all;
-    l->workers = choose_workers(l, ctx->threads, has_proj || before ? 2 : 1);
+    l->workers = choose_workers(ctx, l, has_proj || before ? 2 : 1);
     l->sides = l->workers > 1 ? l->directions : 1;
     place_side(l, has_proj, has_mask, &bad);
     l->rows_at = take(&own, l->chunk_rows, sizeof(float *), &bad);
