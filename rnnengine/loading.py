@@ -120,7 +120,9 @@ def load(
                 inputs = model_inputs(content, name, constants=fixed)
             except RNNEngineError:
                 raise error from None
-            sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), inputs, str(error), threads)
+            sized = SizedModel.attempt(
+                lambda sizes: parse(sizes=sizes), inputs, str(error), threads
+            )
             if sized is None:
                 raise
             return sized
@@ -149,6 +151,7 @@ def from_torch(
     *,
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
+    threads: int | None = None,
 ) -> Model:
     """Make a model of a ``torch.nn.Module`` in memory, by ``torch.export``.
 
@@ -163,6 +166,8 @@ def from_torch(
         Keyword arguments of its ``forward``.
     dynamic_shapes : optional
         As ``torch.export.export`` takes it, in place of all axes open.
+    threads : int, optional
+        As in :func:`load`.
 
     Returns
     -------
@@ -179,7 +184,7 @@ def from_torch(
     """
     graph = module_graph(module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes)
     with _told(graph.source):
-        return Model(graph)
+        return Model(graph, threads)
 
 
 def cpu_info() -> dict[str, Any]:

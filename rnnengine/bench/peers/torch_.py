@@ -22,7 +22,6 @@ def prepare(case: LayerCase) -> Prepared:
     import torch
 
     torch.set_num_threads(case.threads)
-    torch.set_num_interop_threads(1)
     module = _module(case)
     x = torch.from_numpy(case.input())
     with torch.inference_mode():
