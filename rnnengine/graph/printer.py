@@ -50,4 +50,6 @@ def _node(node: Node, types: Mapping[str, TensorType]) -> str:
 def _attribute(value: Any) -> str:
     if isinstance(value, tuple):
         return "(" + ", ".join(_attribute(v) for v in value) + ")"
+    if isinstance(value, Graph):
+        return f"<graph {value.name!r} of {len(value.nodes)} nodes>"
     return str(value)

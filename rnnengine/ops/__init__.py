@@ -19,6 +19,7 @@ from rnnengine.ops import (
     select,
 )
 from rnnengine.ops import emission as emission
+from rnnengine.ops import loop as loop
 from rnnengine.ops import shape as shape
 from rnnengine.ops.oracle import evaluate
 from rnnengine.ops.registry import NotAlongTime, Op, get, names

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rnnengine.errors import RNNEngineError, ShapeError
-from rnnengine.graph import Dim, Graph, Node, TensorType, Value, substitute, symbols_of
+from rnnengine.graph import Dim, Graph, Node, Size, TensorType, Value, substitute, symbols_of
 from rnnengine.ops import registry
 from rnnengine.ops.recurrent import RUN, Activation
 from rnnengine.ops.registry import Array
 
-__all__ = ["bind_attrs", "bind_sizes", "evaluate"]
+__all__ = ["bind_attrs", "bind_graph", "bind_sizes", "evaluate"]
 
 Probe = Callable[[Activation, Array], None]
 
@@ -118,14 +119,26 @@ def _bind_input(value: Value, shape: tuple[int, ...], sizes: dict[str, int]) -> 
                 sizes.setdefault(name, got)
 
 
-def bind_attrs(attrs: Mapping[str, Any], sizes: Mapping[str, int]) -> dict[str, Any]:
+def bind_attrs(attrs: Mapping[str, Any], sizes: Mapping[str, Size]) -> dict[str, Any]:
     """Replace symbolic sizes in the attributes of a settled node by their values."""
     return {key: _bound(value, sizes) for key, value in attrs.items()}
 
 
-def _bound(value: Any, sizes: Mapping[str, int]) -> Any:
+def bind_graph(graph: Graph, sizes: Mapping[str, Size]) -> Graph:
+    """Return the graph with its symbols replaced, in its inputs and in its attributes."""
+    inputs = tuple(
+        Value(v.name, TensorType(v.type.dtype, tuple(substitute(s, sizes) for s in v.type.shape)))
+        for v in graph.inputs
+    )
+    nodes = tuple(replace(node, attrs=bind_attrs(node.attrs, sizes)) for node in graph.nodes)
+    return graph.with_(inputs=inputs, nodes=nodes)
+
+
+def _bound(value: Any, sizes: Mapping[str, Size]) -> Any:
     if isinstance(value, Dim):
         return substitute(value, sizes)
-    if isinstance(value, tuple) and any(isinstance(v, Dim) for v in value):
+    if isinstance(value, tuple):
         return tuple(_bound(v, sizes) for v in value)
+    if isinstance(value, Graph):
+        return bind_graph(value, sizes)
     return value

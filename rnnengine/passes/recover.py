@@ -1,4 +1,4 @@
-"""Put back together what exporters took apart: recurrent cells and layer norms."""
+"""Put back together what exporters took apart: recurrent cells, loops and layer norms."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from rnnengine.graph import Graph
 from rnnengine.passes.fuse_cells import fuse_cells
 from rnnengine.passes.fuse_layer_norm import fuse_layer_norm
 from rnnengine.passes.join_slices import join_slices
+from rnnengine.passes.loops import without_loops
 from rnnengine.passes.unflip import unflip
 
 __all__ = ["recover"]
@@ -16,5 +17,5 @@ def recover(graph: Graph) -> Graph:
 
     ``Graph.fused`` says what was put in the place of what.
     """
-    fused = fuse_cells(fuse_layer_norm(graph))
+    fused = fuse_cells(fuse_layer_norm(without_loops(graph)))
     return fused if fused.fused == graph.fused else unflip(join_slices(fused))

@@ -120,6 +120,10 @@ class Attributes:
                 f"{self._where}: attribute {name!r} is {value!r}; accepted: {default!r}"
             )
 
+    def skip(self) -> None:
+        """Take all attributes as read: someone else checks them."""
+        self._left.clear()
+
     def finish(self) -> None:
         """Refuse any attribute that was not read."""
         for name, attribute in self._left.items():

@@ -12,6 +12,7 @@ from rnnengine.graph import Graph, Size, Value, substitute
 from rnnengine.graph.verify import verify
 from rnnengine.importers.onnx import table
 from rnnengine.importers.onnx.builder import Builder, Call, Scope, scalar
+from rnnengine.importers.onnx.control import Inliner, convert_loop, convert_scan, reads
 from rnnengine.importers.onnx.proto import Tensors, parse
 from rnnengine.importers.onnx.values import (
     check_declared,
@@ -75,7 +76,7 @@ class _Importer:
         self.name = name
         self.tensors = tensors
         self.opset = default_opset([(o.domain, o.version) for o in model.opset_import])
-        self.functions = {(f.domain, f.name) for f in model.functions}
+        self.inliner = Inliner(model.functions, self.opset)
         self.named = named_symbols(model.graph.input)
         self.sizes: dict[str, Size] = {}
         self.fixed = constants
@@ -159,19 +160,19 @@ class _Importer:
                 check_declared(info, builder.inference.types[info.name])
         return outputs
 
-    def _nodes(self, builder: Builder, messages: Sequence[NodeProto], scope: Scope) -> None:
-        for message in _ordered(messages):
+    def _nodes(self, builder: Builder, messages: Iterable[NodeProto], scope: Scope) -> None:
+        for message in _ordered(list(messages)):
             self._node(builder, message, scope)
 
     def _node(self, builder: Builder, message: NodeProto, scope: Scope) -> None:
         name = builder.node_name(message.name or message.op_type)
         where = f"node {name!r} ({message.op_type})"
-        if message.domain not in _DOMAINS or (message.domain, message.op_type) in self.functions:
-            local = (message.domain, message.op_type) in self.functions
+        function = self.inliner.find(message)
+        if message.domain not in _DOMAINS and function is None:
             raise UnsupportedModelError(
-                f"{where}: operator {message.domain}.{message.op_type} is "
-                + ("a function of the model itself" if local else f"of domain {message.domain!r}")
-                + "; accepted: operators of the default domain (inline functions with onnx.inliner)"
+                f"{where}: operator {message.domain}.{message.op_type} is of domain "
+                f"{message.domain!r}; accepted: operators of the default domain, and functions of "
+                "the model itself"
             )
         inputs: list[str | None] = []
         for used in message.input:
@@ -186,7 +187,10 @@ class _Importer:
             new = None if not made else made if scope.outer is None else builder.fresh(made)
             outputs.append(new)
         call = Call(builder, message, name, inputs, outputs)
-        self._convert(call, message, scope)
+        if function is not None:
+            self.inliner.inline(call, message, function, self._nodes)
+        else:
+            self._convert(call, message, scope)
         call.attributes.finish()
         scope.names.update(
             {old: new for old, new in zip(message.output, outputs, strict=True) if new}
@@ -196,6 +200,10 @@ class _Importer:
         check_operator(call.op, call.opset, call.where)
         if call.op == "If":
             self._branch(call, scope)
+        elif call.op == "Loop":
+            convert_loop(call, scope, self._nodes)
+        elif call.op == "Scan":
+            convert_scan(call, scope, self._nodes)
         elif call.op in table.CONVERTERS:
             if call.op != "Cast":
                 call.refuse_bfloat16()
@@ -204,7 +212,8 @@ class _Importer:
             raise UnsupportedModelError(
                 f"{call.where}: operator {message.op_type} is not supported: "
                 + table.REFUSED.get(
-                    call.op, f"accepted: {', '.join(sorted([*table.CONVERTERS, 'If']))}"
+                    call.op,
+                    f"accepted: {', '.join(sorted([*table.CONVERTERS, 'If', 'Loop', 'Scan']))}",
                 )
             )
 
@@ -239,19 +248,6 @@ class _Importer:
                 call.emit("Identity", [found], [output], suffix=f"out{i}")
 
 
-def _reads(message: NodeProto) -> set[str]:
-    """Names a node reads, those its subgraphs take from outside included."""
-    names = {name for name in message.input if name}
-    for attribute in message.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            inside = {name for node in graph.node for name in node.output}
-            inside |= {tensor.name for tensor in graph.initializer}
-            used = {name for node in graph.node for name in _reads(node)}
-            used |= {info.name for info in graph.output}
-            names |= used - inside
-    return names
-
-
 def _ordered(messages: Sequence[NodeProto]) -> Iterable[NodeProto]:
     """Nodes so that each comes after what it reads; otherwise as in the file.
 
@@ -265,7 +261,7 @@ def _ordered(messages: Sequence[NodeProto]) -> Iterable[NodeProto]:
         for name in message.output:
             if name and makers.setdefault(name, i) != i:
                 raise ModelFormatError(f"value {name!r} is computed by two nodes")
-    needs = [{makers[n] for n in _reads(m) if n in makers} for m in messages]
+    needs = [{makers[n] for n in reads(m) if n in makers} for m in messages]
     waiting = [len(n) for n in needs]
     readers: dict[int, list[int]] = {}
     for i, makers_of_i in enumerate(needs):

@@ -10,8 +10,6 @@ from rnnengine.importers.onnx.builder import Call
 __all__ = ["CONVERTERS", "REFUSED", "converter", "emit_same"]
 
 REFUSED: dict[str, str] = {
-    "Loop": "loops over a subgraph are not supported; export the layer as RNN, GRU or LSTM",
-    "Scan": "loops over a subgraph are not supported; export the layer as RNN, GRU or LSTM",
     "SequenceConstruct": "sequences of tensors are not supported",
     "Optional": "optional values are not supported",
 }
