@@ -69,6 +69,8 @@ class Inspection:
         Element type and shape of each tensor of a file of weights.
     origin : mapping of str to str
         What a ``.rnne`` file says of the file it was made from.
+    validation : mapping of str to str
+        What a ``.rnne`` file says of how it was validated.
     missing : str
         What has to be said for the file to be loaded; empty where nothing has.
     """
@@ -84,6 +86,7 @@ class Inspection:
     fused: tuple[Fusion, ...] = ()
     tensors: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
+    validation: Mapping[str, str] = field(default_factory=dict)
     missing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,6 +107,7 @@ class Inspection:
         if len(self.tensors) > _SHOWN:
             lines.append(f"  ... and {len(self.tensors) - _SHOWN} tensors more")
         lines += [f"  origin     {key}: {value}" for key, value in self.origin.items()]
+        lines += [f"  validated  {key}: {value}" for key, value in self.validation.items()]
         if self.missing:
             lines.append(f"  missing    {self.missing}")
         return "\n".join(lines)
@@ -131,7 +135,9 @@ def inspect(source: Source, *, key: str | None = None) -> Inspection:
     native = read_native_file(content, name)
     if native is not None:
         found = _of_graph(native.graph, name, "rnne", len(content))
-        return dataclasses.replace(found, origin=dict(native.origin))
+        return dataclasses.replace(
+            found, origin=dict(native.origin), validation=dict(native.validation)
+        )
     reason = ""
     try:
         exported = read_exported_graph(content, name)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from rnnengine.cli import DONE, REFUSED, WRONG_USE, main, read_architecture
+from rnnengine.cli import DONE, FAILED, REFUSED, WRONG_USE, main, read_architecture
 
 Array = np.ndarray[Any, Any]
 
@@ -171,3 +171,67 @@ def test_env_and_the_tools(weights: Path, root: Path, capsys: Any) -> None:
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert "net.enc: GRU(" in done.stdout
+
+
+def test_validate_says_what_it_found_and_exits_with_it(
+    weights: Path, tmp_path: Path, capsys: Any
+) -> None:
+    spec = tmp_path / "net.json"
+    spec.write_text(json.dumps(SPEC))
+    words = ["validate", str(weights), "--prefix", "net", "--architecture", str(spec)]
+    x = np.random.default_rng(1).standard_normal((2, 5, 3)).astype(np.float32)
+    y = rn.load(weights, architecture=read_architecture(spec), prefix="net").run(x)
+    np.savez(tmp_path / "x.npz", input=x)
+    np.savez(tmp_path / "y.npz", output=y)
+    np.savez(tmp_path / "z.npz", output=y[:, ::-1])
+    given = ["--samples", str(tmp_path / "x.npz"), "--expected"]
+    assert main([*words, *given, str(tmp_path / "y.npz")]) == DONE
+    shown = capsys.readouterr()
+    assert "against float64 and expected outputs: passed" in shown.out
+    assert f"validate {weights} 1/1: run sample 1" in shown.err
+    assert main([*words, *given, str(tmp_path / "z.npz"), "--json"]) == FAILED
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"] is False
+    assert report["cause"] is None
+    assert report["tried"] > 10
+    (tmp_path / "pickle.npz").write_bytes(b"\x80\x04.")
+    assert main([*words, "--samples", str(tmp_path / "pickle.npz")]) == WRONG_USE
+    assert "no .npz file" in capsys.readouterr().err
+    assert main([*words, "--expected", str(tmp_path / "y.npz")]) == WRONG_USE
+    absent = [*words, "--against", "torch", "--python", str(tmp_path / "absent")]
+    assert main(absent) == WRONG_USE
+    assert "cannot be started" in capsys.readouterr().err
+
+
+def test_convert_validates_and_keeps_the_verdict(tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("onnxruntime")
+    source = Path(__file__).parent.parent / "examples" / "digits" / "digits.onnx"
+    target = tmp_path / "m.rnne"
+    words = ["convert", str(source), "-o", str(target), "--validate"]
+    assert main([*words, "--json"]) == DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["validation"]["passed"] is True
+    assert report["same_bits"] is True
+    said = rn.inspect(target).validation
+    assert said["passed"] == "yes"
+    assert said["against"].startswith("onnxruntime ")
+    assert float(said["max_abs"]) < 1e-5
+    assert main(["inspect", str(target)]) == DONE
+    assert "validated  passed: yes" in capsys.readouterr().out
+
+
+def test_convert_writes_nothing_where_validation_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """An importer that reads the gates of the file in another order, seen by onnxruntime."""
+    pytest.importorskip("onnxruntime")
+    from rnnengine.importers import gates
+
+    monkeypatch.setitem(gates.ONNX, "LSTM", "ifgo")
+    source = Path(__file__).parent.parent / "examples" / "digits" / "digits.onnx"
+    target = tmp_path / "m.rnne"
+    assert main(["convert", str(source), "-o", str(target), "--validate"]) == FAILED
+    assert not target.exists()
+    shown = capsys.readouterr().out
+    assert "not written: validation failed" in shown
+    assert "cause   gate order" in shown

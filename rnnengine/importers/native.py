@@ -4,14 +4,15 @@ The tensors are the graph's constants, weights in packed form, each at a multipl
 header is padded with spaces, and byte tensors named ``_pad<n>`` fill the gaps between tensors. The
 metadata has one key, ``rnnengine``, whose value is JSON:
 
-============  ==================================================================================
-``format``    version of this description, 2; files of 1 are read, they have no ``packed``
-``graph``     name, source, inputs, outputs, nodes and states
-``packed``    which tensors are packed, and how: :mod:`rnnengine.importers.native_weights`
-``sha256``    of the data, all bytes after the header
-``origin``    strings about the file it was made from: ``file``, ``sha256``, ``framework``
-``version``   of the package that wrote it
-============  ==================================================================================
+==============  ==================================================================================
+``format``      version of this description, 2; files of 1 are read, they have no ``packed``
+``graph``       name, source, inputs, outputs, nodes and states
+``packed``      which tensors are packed, and how: :mod:`rnnengine.importers.native_weights`
+``sha256``      of the data, all bytes after the header
+``origin``      strings about the file it was made from: ``file``, ``sha256``, ``framework``
+``version``     of the package that wrote it
+``validation``  strings that say how the model was validated; absent where it was not
+==============  ==================================================================================
 
 Values of attributes are JSON's own where these have one type only (null, booleans, strings,
 integers, finite floats); any other is an object of one key that names its type: ``tuple``, ``dim``,
@@ -23,7 +24,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,7 @@ class NativeFile:
     origin: Mapping[str, str]
     version: str
     verified: bool
+    validation: Mapping[str, str] = field(default_factory=dict)
 
 
 def is_native(header: Header) -> bool:
@@ -68,7 +70,13 @@ def is_native(header: Header) -> bool:
     return KEY in header.metadata
 
 
-def pack(graph: Graph, *, origin: Mapping[str, str] | None = None, version: str = "") -> bytes:
+def pack(
+    graph: Graph,
+    *,
+    origin: Mapping[str, str] | None = None,
+    version: str = "",
+    validation: Mapping[str, str] | None = None,
+) -> bytes:
     """Write a graph as the content of a ``.rnne`` file.
 
     Parameters
@@ -78,6 +86,8 @@ def pack(graph: Graph, *, origin: Mapping[str, str] | None = None, version: str 
         What to say of the file that the graph was made from.
     version : str
         Of the package.
+    validation : mapping of str to str, optional
+        What to say of how the model was validated.
 
     Raises
     ------
@@ -112,6 +122,7 @@ def pack(graph: Graph, *, origin: Mapping[str, str] | None = None, version: str 
         "sha256": _digest(data),
         "origin": dict(origin or {}),
         "version": version,
+        **({} if validation is None else {"validation": dict(validation)}),
     }
     metadata = {KEY: json.dumps(description, separators=(",", ":"), allow_nan=False)}
     header = json.dumps({"__metadata__": metadata, **entries}, separators=(",", ":")).encode()
@@ -212,8 +223,9 @@ def read_native(
         packed = description["packed"] if version > 1 else {}
         graph = verify(_unpacked_graph(description["graph"], packed, content, header))
         origin, writer = description["origin"], description["version"]
-        if not _strings([*origin, *origin.values(), writer]):
-            raise TypeError("origin and version are not strings")
+        checked = description.get("validation", {})
+        if not _strings([*origin, *origin.values(), writer, *checked, *checked.values()]):
+            raise TypeError("origin, version and validation are not strings")
     except RNNEngineError as error:
         text = str(error)
         error.args = (text if text.startswith(name) else f"{name}: {text}",)
@@ -223,7 +235,7 @@ def read_native(
             f"{name}: its description of the graph is damaged ({type(error).__name__}: "
             f"{str(error)[:200]})"
         ) from None
-    return NativeFile(graph, origin, writer, verify_data)
+    return NativeFile(graph, origin, writer, verify_data, checked)
 
 
 def _check_hash(content: Content, header: Header, said: Any, name: str, verify_data: bool) -> None:

@@ -110,10 +110,11 @@ def _torch(subject: Subject, framework: str, samples: Sequence[Sample]) -> Job:
             outputs = {name: _value(plan, i, word) for name, (i, word) in plan.results.items()}
             used = {n for part in parts for n in part["inputs"] if n in checkpoint.tensors}
             weights = {name: checkpoint.tensors[name] for name in sorted(used)}
+            words = {"steps": parts, "outputs": outputs, "key": subject.options.get("key")}
             file = None
             if subject.kind == "torch" and subject.content is not None:
                 file = ("weights.pt", subject.content)
-            return Job(framework, samples, file, {"steps": parts, "outputs": outputs}, weights)
+            return Job(framework, samples, file, words, weights)
     graphs = [subject.settled(sample.feeds) for sample in samples]
     outputs = {info.name: info.name for info in subject.model.outputs}
     constants: dict[str, Array] = {}

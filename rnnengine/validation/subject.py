@@ -19,6 +19,7 @@ from rnnengine.ops import evaluate, infer_types
 from rnnengine.ops.oracle import bind_sizes
 from rnnengine.passes.fix_sizes import fix_sizes
 from rnnengine.passes.fold import fold
+from rnnengine.passes.recover import recover
 
 __all__ = ["Subject"]
 
@@ -60,7 +61,7 @@ class Subject:
         if self.content is None or self.kind in ("rnne", "onnx"):
             return None
         try:
-            return read_checkpoint(self.content, self.name)
+            return read_checkpoint(self.content, self.name, key=self.options.get("key"))
         except RNNEngineError:
             return None
 
@@ -83,12 +84,12 @@ class Subject:
         return bind_sizes(Graph("", self.inputs, (), (), {}), feeds)
 
     def settled(self, feeds: Arrays) -> Graph:
-        """The folded graph with numbers for all its sizes."""
+        """The graph as the compiler takes it, with numbers for all its sizes."""
         sizes = self._sizes(feeds)
         key = tuple(sorted(sizes.items()))
         if key not in self._settled:
             graph = self.model.imported_graph(sizes)
-            self._settled[key] = fold(fix_sizes(graph, sizes))
+            self._settled[key] = recover(fold(fix_sizes(graph, sizes)))
         return self._settled[key]
 
     def exact(self, feeds: Arrays) -> dict[str, Array]:

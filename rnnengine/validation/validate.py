@@ -25,7 +25,7 @@ from rnnengine.validation.report import Cause, OutputResult, SampleResult, Valid
 from rnnengine.validation.samples import Sample, generated, given
 from rnnengine.validation.subject import Subject
 
-__all__ = ["validate"]
+__all__ = ["same_bits", "validate"]
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -46,6 +46,7 @@ def validate(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    key: str | None = None,
     python: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT,
     seed: int = 0,
@@ -67,7 +68,7 @@ def validate(
         these inputs are used.
     source : path or bytes, optional
         The file that a ``Model`` was made from; its weights help to name the cause of a mismatch.
-    constants, external_data, architecture, layer, prefix
+    constants, external_data, architecture, layer, prefix, key
         As for :func:`rnnengine.load`, where ``model`` is a file.
     python : path, optional
         Interpreter that has the framework, if not the one that runs.
@@ -105,7 +106,7 @@ def validate(
     """
     options = {
         "constants": constants, "external_data": external_data, "architecture": architecture,
-        "layer": layer, "prefix": prefix or None,
+        "layer": layer, "prefix": prefix or None, "key": key,
     }  # fmt: skip
     subject = Subject(model, source, {k: v for k, v in options.items() if v is not None})
     samples = _samples(subject, inputs, expected, seed)
@@ -133,6 +134,21 @@ def validate(
         tried,
         (*notes, *(() if reply is None else reply.notes)),
     )
+
+
+def same_bits(first: Model, second: Model) -> bool:
+    """Whether two models give the same bits for the generated inputs, or refuse them alike."""
+    graph = first.graph.with_(inputs=first.declared_inputs)
+    return all(_bits(first, sample) == _bits(second, sample) for sample in generated(graph))
+
+
+def _bits(model: Model, sample: Sample) -> tuple[object, ...]:
+    try:
+        found = model.run(dict(sample.feeds))
+    except RNNEngineError as error:
+        return (type(error),)
+    arrays = found if isinstance(found, dict) else {model.outputs[0].name: found}
+    return tuple((name, a.shape, a.tobytes()) for name, a in arrays.items())
 
 
 def _samples(

@@ -45,6 +45,8 @@ class Answerer:
 
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
+            for part in (self._job.get("key") or "").split("."):
+                content = content[part] if part else content
         except Exception as error:  # of the unpickler, or of the archive
             self.notes.append(
                 "torch.load(weights_only=True) refused the file; the reference has the weights as "
