@@ -101,6 +101,16 @@ def read_checkpoint(content: Content, name: str, key: str | None = None) -> Chec
     ModelFormatError, UnsupportedModelError, UnsafeFileError
         As the reader of the format does.
     """
+    found = _read_checkpoint(content, name, key)
+    if key is not None and found is not None and found.framework != "torch":
+        raise UnsupportedModelError(
+            f"{name}: {found.framework} weights have no parts that key={key!r} could choose from; "
+            "leave it out. A part of the names is picked by prefix="
+        )
+    return found
+
+
+def _read_checkpoint(content: Content, name: str, key: str | None) -> Checkpoint | None:
     if is_safetensors(content):
         return read_safetensors(content, name)
     content = bytes(content)
@@ -249,8 +259,8 @@ def parse_graph(
         raise ModelFormatError(f"{name}: the file is empty; expected a model")
     for_onnx = {"constants": constants, "external_data": external_data, "sizes": sizes}
     for_keras = {"replacements": replacements}
-    for_weights = {"architecture": architecture, "layer": layer, "prefix": prefix,
-                   "key": key}  # fmt: skip
+    for_weights: dict[str, Any] = {"architecture": architecture, "layer": layer}
+    for_weights |= {"prefix": prefix, "key": key}
     native = read_native_file(content, name, verify=verify)
     if native is not None:
         options = {**for_onnx, **for_weights, **for_keras}
@@ -309,4 +319,4 @@ def _refuse(name: str, what: str, options: Mapping[str, Any]) -> None:
     """Refuse options that mean nothing for the kind of file at hand."""
     given = [option for option, value in options.items() if value]
     if given:
-        raise UnsupportedModelError(f"{name}: {what} no {' or '.join(given)}")
+        raise UnsupportedModelError(f"{name}: {what} no {' or '.join(given)}; leave it out")

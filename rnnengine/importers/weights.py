@@ -120,7 +120,8 @@ def misfit(layer: Layer, group: Group) -> str | None:
     wanted = expected(layer, group)
     for leaf, shape in wanted.items():
         if leaf not in group.tensors:
-            return f"{group.full(leaf)!r} is missing"
+            text = ", ".join("any" if s is None else str(s) for s in shape)
+            return f"{group.full(leaf)!r} is missing, expected shape [{text}]"
         found = group.tensors[leaf]
         fits = found.ndim == len(shape) and all(
             s in (None, f) for f, s in zip(found.shape, shape, strict=True)

@@ -69,7 +69,10 @@ def parse(content: bytes, name: str) -> ModelProto:
     try:
         model: ModelProto = Message.FromString(content)
     except Exception as error:  # the parser's own error class depends on its backend
-        raise ModelFormatError(f"{name}: not an ONNX model: {error}") from None
+        raise ModelFormatError(
+            f"{name}: damaged, or not an ONNX model: {error}; accepted: "
+            "ONNX, Keras, PyTorch, safetensors, npz and .rnne"
+        ) from None
     if not model.HasField("graph") or not model.opset_import:
         raise ModelFormatError(f"{name}: not an ONNX model: it has no graph or no opset")
     _check_text(model, name)

@@ -195,7 +195,7 @@ class _Importer:
         if plain not in CONVERTERS:
             raise UnsupportedModelError(
                 f"node {node.name!r}: operator {target} is not supported; accepted: "
-                + ", ".join(sorted(name.removeprefix("aten.") for name in CONVERTERS))
+                + ", ".join(sorted({name.split(".")[1] for name in CONVERTERS}))
             )
         convert, views = CONVERTERS[plain]
         call = Call(self.builder, node, self.values)
