@@ -13,6 +13,7 @@ import pytest
 
 import rnnengine as rn
 from cases import Case, case
+from conv_cases import case as convolution
 from engine import load, rows, run, same_bits
 from rnnengine._c import cpu
 from vectors import VectorFile
@@ -117,9 +118,17 @@ def _compile_replay(root: Path, folder: Path) -> Path:
     return program
 
 
+CONVOLUTIONS = 100
+"""Convolutions and pools that are replayed beside the cases of the matrix."""
+
+
 def _record(count: int, first: int) -> VectorFile:
-    """Record cases of the matrix, with every input of the program fed."""
+    """Record cases of the matrix and convolutions, with every input of the program fed."""
     vectors = VectorFile()
+    for seed in range(CONVOLUTIONS):
+        drawn_conv = convolution(seed)
+        compiled = rn.load(drawn_conv.model(constant=False))._form.compiled
+        vectors.add(compiled, [], list(drawn_conv.all_feeds.values()))
     for seed in range(first, first + count):
         drawn = case(seed)
         compiled = load(drawn, cpu.available()[0])._form.compiled
@@ -154,7 +163,7 @@ def test_neon_gives_the_same_bits(
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == [
         "cases",
-        str(count),
+        str(count + CONVOLUTIONS),
         "tables",
         "neon",
         "scalar",

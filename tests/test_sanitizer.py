@@ -19,6 +19,7 @@ import pytest
 
 import rnnengine as rn
 from cases import case
+from conv_cases import case as convolution
 from engine import load
 from random_graphs import random_graph
 from rnnengine._c import cpu
@@ -99,6 +100,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     isa = cpu.available()[0]
     models: list[rn.Model] = [load(case(seed), isa) for seed in range(800_000_000, 800_000_040)]
     models += [rn.load(random_graph(seed).content) for seed in range(60)]
+    models += [rn.load(convolution(seed).model(constant=seed % 2 == 0)) for seed in range(60)]
     rng = np.random.default_rng(0)
     for model in models:
         compiled = model._form.compiled
@@ -120,7 +122,7 @@ def test_recorded_programs_touch_nothing_but_their_buffers(
 ) -> None:
     """On every table, with the same bits as the build under test."""
     done = _run(drivers["replay"], recorded)
-    assert re.search(r"^cases 100 tables .*scalar different 0$", done.stdout)
+    assert re.search(r"^cases 160 tables .*scalar different 0$", done.stdout)
 
 
 def test_shared_programs_have_no_race(
@@ -144,7 +146,7 @@ def test_mutants_are_refused_or_stay_in_their_buffers(
     for isa in cpu.available() if full else ["scalar"]:
         done = _run(drivers["mutants"], recorded, number, rounds, isa)
         tried, ran = (int(n) for n in re.findall(r"\d+", done.stdout))
-        assert tried == 100 * rounds
+        assert tried == 160 * rounds
         assert ran > tried / 20
 
 

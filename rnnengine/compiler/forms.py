@@ -25,6 +25,8 @@ from rnnengine.graph import (
 from rnnengine.ops import infer_types
 from rnnengine.passes.expose_state import expose_state
 from rnnengine.passes.fold import fold
+from rnnengine.passes.fold_batch_norm import fold_batch_norm
+from rnnengine.passes.fuse_conv import fuse_conv
 from rnnengine.passes.fuse_linear import fuse_linear
 from rnnengine.passes.lengths import own_lengths, with_lengths
 from rnnengine.passes.pair_state import find_pairs, given_pairs
@@ -171,7 +173,7 @@ class Source:
     def _compile(self, graph: Graph, timeline: Timeline | None) -> Compiled:
         axes = timeline.axes if timeline is not None else {}
         return compile_graph(
-            fuse_linear(graph),
+            fuse_linear(fuse_conv(fold_batch_norm(graph))),
             self.isa,
             time_axes=axes,
             declared=self._declared,

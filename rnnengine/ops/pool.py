@@ -204,6 +204,16 @@ def _stream_global(
     return [axes[0]]
 
 
+def _settle_global(attrs: Attrs, types: Types, known: Known, *, op: str) -> Settled | None:
+    """A reduction over the spatial axes, where there is one of that kind."""
+    reductions = {"GlobalMaxPool": "ReduceMax", "GlobalAveragePool": "ReduceMean"}
+    reduction = reductions.get(op) or {1: "ReduceL1", 2: "ReduceL2"}.get(_norm(attrs))
+    axes = tuple(range(2, present(types, 0, "X").rank))
+    if reduction is None or not axes:
+        return None
+    return Settled(reduction, 1, {"axes": axes, "keepdims": True, "noop_with_empty_axes": False})
+
+
 for _name in GLOBAL_POOLS:
     register(
         Op(
@@ -211,5 +221,6 @@ for _name in GLOBAL_POOLS:
             functools.partial(_infer_global, op=_name),
             functools.partial(_reference_global, op=_name),
             functools.partial(_stream_global, op=_name),
+            settle=functools.partial(_settle_global, op=_name),
         )
     )

@@ -42,6 +42,8 @@ class Opcode(IntEnum):
     SCATTER_ELEMENTS = 18
     FLAT_INDEX = 19
     SCATTER_ROWS = 20
+    CONV = 21
+    POOL = 22
 
 
 class Cell(IntEnum):

@@ -97,6 +97,54 @@ typedef enum rnne_reduction {
     RNNE_RED_EXP = 6,    /* sum exp(x - centre) */
 } rnne_reduction;
 
+/** One tap of a window: offsets into the input and the packed weights, and which of the outputs of a
+ * row it counts for. */
+typedef struct rnne_tap {
+    ptrdiff_t x, w;
+    size_t begin, end;
+} rnne_tap;
+
+/** One row of outputs of a convolution, for units [0, units) at n positions. The chain of an output
+ * runs over channels, then rows, then columns, each ascending; taps that do not count are skipped. */
+typedef struct rnne_conv {
+    const float *x;        /* first channel; taps are counted from here */
+    ptrdiff_t x_channel;   /* floats from one channel to the next */
+    ptrdiff_t x_step;      /* from what one position reads to what the next one reads */
+    size_t channels;
+    const rnne_tap *rows;  /* kernel rows that count; begin and end are not used */
+    const rnne_tap *cols;
+    size_t n_rows, n_cols;
+    const float *w;        /* [panel][channel][row][column][16] */
+    const float *bias;     /* [panel][16] */
+    size_t w_channel, w_panel; /* floats from one to the next */
+    size_t first;          /* lane of unit 0 in its panel: 0 where whole panels are used */
+    size_t units, n;
+    float *y;
+    ptrdiff_t y_unit, y_step;
+    rnne_act act;
+    const float *slope;    /* PRelu: one for each unit; NULL: act */
+} rnne_conv;
+
+/** One row of outputs of a pool at n positions; rows and cols as in rnne_conv. */
+typedef struct rnne_pool {
+    const float *x;
+    ptrdiff_t x_step;
+    const rnne_tap *rows, *cols;
+    size_t n_rows, n_cols, n;
+    float *y;
+    ptrdiff_t y_step;
+    const float *counts; /* mean: by what each position's sum is divided */
+    int32_t kind;
+} rnne_pool;
+
+typedef enum rnne_pool_kind {
+    RNNE_POOL_MAX = 0, /* the first of the largest; NaN where any is NaN */
+    RNNE_POOL_MEAN = 1,
+    RNNE_POOL_L1 = 2, /* sum |x| */
+    RNNE_POOL_L2 = 3, /* sqrt(sum x^2) */
+    RNNE_POOL_COUNT = 4,
+} rnne_pool_kind;
+
 struct rnne_kernels {
     const char *name;
     uint32_t needs; /* feature bits */
@@ -108,6 +156,10 @@ struct rnne_kernels {
     void (*linear)(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n_rows,
                    size_t n, const rnne_act *act);
     rnne_step_fn *steps[RNNE_STEP_COUNT];
+    /** One row of a convolution; y overlaps no input. */
+    void (*conv)(const rnne_conv *c);
+    /** One row of a pool; y overlaps no input. */
+    void (*pool)(const rnne_pool *p);
     /** y[i] = act(x[i]); x and y are equal or do not overlap. */
     void (*unary)(int32_t id, float alpha, float beta, float gamma, const float *x, float *y,
                   size_t n);

@@ -12,7 +12,8 @@ static const rnne_op *const ops[] = {
     &rnne_op_mask,      &rnne_op_convert, &rnne_op_compare, &rnne_op_select,
     &rnne_op_reduce,    &rnne_op_arg,    &rnne_op_cumsum,  &rnne_op_normalize,
     &rnne_op_matmul,    &rnne_op_gather_elements, &rnne_op_scatter_elements,
-    &rnne_op_flat_index, &rnne_op_scatter_rows,
+    &rnne_op_flat_index, &rnne_op_scatter_rows, &rnne_op_conv,
+    &rnne_op_pool,
 };
 
 const rnne_op *rnne_op_find(int64_t opcode)

@@ -109,7 +109,7 @@ extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_un
     rnne_op_copy, rnne_op_softmax, rnne_op_gather, rnne_op_mask, rnne_op_convert,
     rnne_op_compare, rnne_op_select, rnne_op_reduce, rnne_op_arg, rnne_op_cumsum, rnne_op_normalize,
     rnne_op_matmul, rnne_op_gather_elements, rnne_op_scatter_elements, rnne_op_flat_index,
-    rnne_op_scatter_rows;
+    rnne_op_scatter_rows, rnne_op_conv, rnne_op_pool;
 
 /** Threads worth using for an instruction of so many nanoseconds that falls into `most` parts. */
 int64_t rnne_context_worth(const rnne_context *ctx, double nanoseconds, int64_t most);

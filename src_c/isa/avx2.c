@@ -10,6 +10,8 @@
 #define TILE_ROWS(gates) ((gates) == 3 ? 4 : 3)
 #define TILE_PANELS(gates) ((gates) == 1 ? 2 : 1)
 #define TILE_VECS(gates) ((gates) < 3 ? 2 : 1)
+#define CONV_UNITS 4
+#define CONV_VECS 2
 
 #include "kernels/table.inc.h"
 

@@ -10,6 +10,8 @@
 #define TILE_ROWS(gates) ((gates) == 3 ? 8 : 6)
 #define TILE_PANELS(gates) ((gates) == 1 ? 4 : (gates) == 2 ? 2 : 1)
 #define TILE_VECS(gates) 1
+#define CONV_UNITS 8
+#define CONV_VECS 3
 
 #include "kernels/table.inc.h"
 

@@ -9,6 +9,8 @@
 #define TILE_ROWS(gates) 2
 #define TILE_PANELS(gates) 1
 #define TILE_VECS(gates) 1
+#define CONV_UNITS 4
+#define CONV_VECS 1
 
 #include "kernels/table.inc.h"
 

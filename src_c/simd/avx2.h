@@ -20,6 +20,11 @@ VF_INLINE __m256i vf_lanes_below(size_t n)
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int32_t)n), lane);
 }
 VF_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
+VF_INLINE vf vf_load2(const float *p)
+{
+    __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 7), 0xd8);
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8));
+}
 VF_INLINE void vf_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
 VF_INLINE vf vf_load_n(const float *p, size_t n)
 {

@@ -16,6 +16,11 @@ typedef __mmask16 vm;
 /* memory */
 VF_INLINE __mmask16 vf_lanes_below(size_t n) { return (__mmask16)((1u << n) - 1u); }
 VF_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
+VF_INLINE vf vf_load2(const float *p)
+{
+    const __m512i index = _mm512_set_epi32(31, 29, 27, 25, 23, 21, 19, 17, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_permutex2var_ps(_mm512_loadu_ps(p), index, _mm512_loadu_ps(p + 15));
+}
 VF_INLINE void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
 VF_INLINE vf vf_load_n(const float *p, size_t n)
 {

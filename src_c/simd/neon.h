@@ -16,6 +16,11 @@ typedef uint32x4_t vm;
 
 /* memory */
 VF_INLINE vf vf_load(const float *p) { return vld1q_f32(p); }
+VF_INLINE vf vf_load2(const float *p)
+{
+    float32x4_t low = vld1q_f32(p), high = vld1q_f32(p + 3);
+    return vcombine_f32(vget_low_f32(vuzp1q_f32(low, low)), vget_low_f32(vuzp2q_f32(high, high)));
+}
 VF_INLINE void vf_store(float *p, vf v) { vst1q_f32(p, v); }
 VF_INLINE vf vf_load_n(const float *p, size_t n)
 {

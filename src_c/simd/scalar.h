@@ -17,6 +17,7 @@ typedef int vm;
 
 /* memory */
 VF_INLINE vf vf_load(const float *p) { return *p; }
+VF_INLINE vf vf_load2(const float *p) { return *p; }
 VF_INLINE void vf_store(float *p, vf v) { *p = v; }
 VF_INLINE vf vf_load_n(const float *p, size_t n) { return n ? *p : 0.0f; }
 VF_INLINE void vf_store_n(float *p, vf v, size_t n)

@@ -289,9 +289,26 @@ static int partial_faults(size_t n)
     return faults;
 }
 
-static int check_lanes(void)
+static int strided_faults(void)
 {
     int faults = 0;
+    float *p = before_guard(2 * VF_LANES - 1), loaded[VF_LANES];
+    if (!p) {
+        return 1;
+    }
+    for (size_t i = 0; i < 2 * VF_LANES - 1; i++) {
+        p[i] = (float)(i + 1);
+    }
+    vf_store(loaded, vf_load2(p));
+    for (size_t i = 0; i < VF_LANES; i++) {
+        faults += loaded[i] != (float)(2 * i + 1);
+    }
+    return faults;
+}
+
+static int check_lanes(void)
+{
+    int faults = strided_faults();
     float one_hot[VF_LANES] = {0};
     for (size_t n = 0; n <= VF_LANES; n++) {
         faults += partial_faults(n);

@@ -5,6 +5,8 @@ given where the node's output must be, where each input would have to be to need
 """
 
 from rnnengine.ops.emission import (
+    batchnorm,
+    conv,
     elementwise,
     indexing,
     layout,
@@ -12,12 +14,15 @@ from rnnengine.ops.emission import (
     logic,
     normalize,
     pad,
+    pool,
     recurrent,
     reduce,
     select,
 )
 
 __all__ = [
+    "batchnorm",
+    "conv",
     "elementwise",
     "indexing",
     "layout",
@@ -25,6 +30,7 @@ __all__ = [
     "logic",
     "normalize",
     "pad",
+    "pool",
     "recurrent",
     "reduce",
     "select",
