@@ -118,7 +118,7 @@ def load(
         except UnsupportedModelError as error:
             try:
                 inputs = model_inputs(content, name, constants=fixed)
-            except RNNEngineError:
+            except (RNNEngineError, ImportError):  # no ONNX model, or no package that could tell
                 raise error from None
             sized = SizedModel.attempt(
                 lambda sizes: parse(sizes=sizes), inputs, str(error), threads

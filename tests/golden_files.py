@@ -11,7 +11,7 @@ import numpy as np
 
 import rnnengine as rn
 
-__all__ = ["FILES", "FOLDERS", "Golden", "load", "outputs"]
+__all__ = ["FILES", "FOLDERS", "Golden", "error_of", "load", "outputs"]
 
 Array = np.ndarray[Any, Any]
 
@@ -77,3 +77,25 @@ def outputs(one: Golden, model: rn.Model) -> list[Array]:
     (x,) = inputs.values()
     stream, cuts = model.stream(batch=x.shape[0]), np.cumsum(one.calls)[:-1]
     return [stream.step(part) for part in np.split(x, cuts, axis=1)]
+
+
+def error_of(one: Golden, found: list[Array]) -> float:
+    """Hold outputs against float64 and against the framework; return the largest error.
+
+    Every output must be within the tolerance of float64, of max(1, largest magnitude), and within
+    that and the framework's own error of what the framework computed.
+    """
+    exact, witness = one.arrays("y"), one.arrays("w")
+    assert bool(witness) != bool(one.no_witness), one
+    assert [y.shape for y in found] == [y.shape for y in exact], one
+    worst = 0.0
+    for i, (y, expected) in enumerate(zip(found, exact, strict=True)):
+        bound = one.tolerance * max(1.0, float(np.abs(expected).max(initial=0)))
+        error = float(np.abs(y - expected).max(initial=0))
+        assert error <= bound, f"{one}: output {i} is off by {error}, allowed {bound}"
+        worst = max(worst, error)
+        if witness:
+            own = float(np.abs(witness[i] - expected).max(initial=0))
+            apart = float(np.abs(y - witness[i]).max(initial=0))
+            assert apart <= bound + own, f"{one}: output {i}: {apart} from the framework's"
+    return worst

@@ -2,29 +2,48 @@
 
 from __future__ import annotations
 
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from golden_files import FILES, load, outputs
+import rnnengine as rn
+from golden.surnames import numbers, surnames
+from golden_files import FILES, FOLDERS, HERE, error_of, load, outputs
+
+LARGEST = 50_000
+NEEDS = {".onnx": "onnx", ".keras": "pyfive", ".h5": "pyfive"}
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_file(name: str) -> None:
-    """Within the tolerance of float64, and within that and the framework's own error of it."""
     one = FILES[name]
-    if one.path.suffix in (".onnx",):
-        pytest.importorskip("onnx", reason="onnx is not installed")
-    if one.path.suffix in (".keras", ".h5", ".hdf5"):
-        pytest.importorskip("pyfive", reason="pyfive is not installed")
-    found = outputs(one, load(one))
-    exact, witness = one.arrays("y"), one.arrays("w")
-    assert bool(witness) != bool(one.no_witness)
-    assert [y.shape for y in found] == [y.shape for y in exact]
-    for i, (y, expected) in enumerate(zip(found, exact, strict=True)):
-        bound = one.tolerance * max(1.0, float(np.abs(expected).max(initial=0)))
-        error = float(np.abs(y - expected).max(initial=0))
-        assert error <= bound, f"{one}: output {i} is off by {error}, allowed {bound}"
-        if witness:
-            own = float(np.abs(witness[i] - expected).max(initial=0))
-            apart = float(np.abs(y - witness[i]).max(initial=0))
-            assert apart <= bound + own, f"{one}: output {i}: {apart} from the framework's"
+    if one.path.suffix in NEEDS:
+        package = NEEDS[one.path.suffix]
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    error_of(one, outputs(one, load(one)))
+
+
+def test_the_matrix_is_whole() -> None:
+    """As many files as promised, small ones, and none that the manifests do not know."""
+    assert len(FILES) >= 300
+    there = {p for f in FOLDERS for p in (HERE / f).iterdir() if p.name != "manifest.json"}
+    known = {p for one in FILES.values() for p in (one.path, Path(f"{one.path}.npz"))}
+    assert there == known
+    assert max(p.stat().st_size for p in known) <= LARGEST
+
+
+@pytest.mark.zoo
+def test_ethnicolr_labels(zoo: Path) -> None:
+    """The labels that tf.keras gives to 2000 names, and its probabilities."""
+    pytest.importorskip("pyfive", reason="pyfive is not installed")
+    folder = zoo / "ethnicolr"
+    with np.load(HERE / "ethnicolr.npz") as file:
+        expected, error, crc = (file[n] for n in ("probabilities", "error", "crc"))
+    x = numbers(folder, surnames(folder, len(expected)))
+    assert zlib.crc32(x.tobytes()) == crc, "the names are not those that tf.keras was given"
+    found = rn.load(folder / "census2010_ln_lstm.h5").run(x)
+    assert len(set(expected.argmax(axis=1))) == 4
+    assert np.array_equal(found.argmax(axis=1), expected.argmax(axis=1))
+    assert np.abs(found - expected).max() <= 2e-6 + error
