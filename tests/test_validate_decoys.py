@@ -390,6 +390,17 @@ def test_mask(mistake: str, tmp_path: Path) -> None:
         check(right, x, bare(x).detach().numpy(), "masked steps", "no mask")
 
 
+def test_clip_of_onnx() -> None:
+    """onnxruntime does not clip the input of h(), as the text of the operator says."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    _, weights = made("LSTM")
+    node, constants = onnx_lstm(weights, clip=0.5)
+    content = onnx_file(node, {"x": ["t", "b", I]}, {"y": ["t", 1, "b", H]}, **constants)
+    x = data().transpose(1, 0, 2).copy()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    check(rn.load(content), x, session.run(None, {"x": x})[0], "clip", "h()")
+
+
 @pytest.mark.parametrize("order", ["iofg", "igfo", "figo", "ifog"])
 def test_lstm_gate_orders(order: str) -> None:
     """Weights in ONNX' order and others read as torch's."""

@@ -1,14 +1,16 @@
-"""Run the shipped digit reader whole and as a stream, and check every number it gives.
+"""From a PyTorch checkpoint to a running model: convert, validate, run whole and as a stream.
 
-Run ``make demo`` in the repository, or this file where rnnengine[onnx] is installed. The exit code
-is 1 when anything is off.
+Run ``make demo`` in the repository, or this file where rnnengine[onnx] is installed. PyTorch is not
+needed. The exit code is 1 when anything is off.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,7 @@ from rnnengine.importers import load_graph
 from rnnengine.ops.oracle import evaluate
 
 HERE = Path(__file__).resolve().parent
+TOOLS = HERE.parents[1] / "tools"
 TOLERANCE = 2e-6
 SHADES = " .:-=+*#@"
 SHOWN = 1
@@ -102,11 +105,35 @@ def show_latency(model: rn.Model, rows: Array) -> None:
         print(f"  {name:20s} {np.median(times):9.2f} us {np.percentile(times, 99):9.2f} us")
 
 
+def converted(folder: Path) -> Path:
+    """Convert the checkpoint with the tools script, validated on the way; the new file."""
+    target = folder / "digits.rnne"
+    words = ["digits.pt", "-o", str(target), "--architecture", "network.py", "--validate"]
+    text = " ".join([*words[:2], target.name, *words[3:]])
+    print(f"$ python tools/convert.py {text}", flush=True)
+    command = [sys.executable, str(TOOLS / "convert.py"), *words]
+    subprocess.run(command, cwd=HERE, check=True)
+    return target
+
+
+def check_expected(checks: Checks, path: Path, data: dict[str, Array]) -> None:
+    """Hold the converted model against outputs that torch computed when the model was trained."""
+    expected = data["probabilities"]
+    found = rn.validate(
+        path, inputs={"input": data["rows"][: len(expected)]}, expected={"output": expected}
+    )
+    print(f"\n{found}")
+    checks.expect(found.passed, f"the outputs of torch in float64: {found.worst_reference:.2e} off")
+    said = rn.inspect(path).validation
+    checks.expect(said.get("passed") == "yes", f"verdict in the file: {said}")
+
+
 def check_values(checks: Checks, model: rn.Model, data: dict[str, Array], card: Any) -> Array:
     """Compare a whole run with torch, the oracle, the labels and the card."""
     rows, expected, labels = data["rows"], data["probabilities"], data["labels"]
     got: Array = model.run(rows)
     oracle = evaluate(load_graph(HERE / "digits.onnx"), {"rows": rows})["probabilities"]
+    exported = rn.load(HERE / "digits.onnx").run(rows)
     from_torch = float(np.abs(got[: len(expected)] - expected).max())
     from_oracle = float(np.abs(got - oracle).max())
     digits = got[:, -1].argmax(axis=-1)
@@ -117,6 +144,7 @@ def check_values(checks: Checks, model: rn.Model, data: dict[str, Array], card: 
     checks.expect(
         from_oracle <= TOLERANCE, f"max abs error against the float64 oracle: {from_oracle:.2e}"
     )
+    checks.expect(got.tobytes() == exported.tobytes(), "the ONNX file: the same bits")
     same = np.array_equal(digits[: len(expected)], expected[:, -1].argmax(axis=-1))
     checks.expect(same, f"the same digit as torch for all {len(expected)} expected images")
     checks.expect(
@@ -128,18 +156,21 @@ def check_values(checks: Checks, model: rn.Model, data: dict[str, Array], card: 
 
 def main() -> int:
     """Run the demonstration; return the exit code."""
-    path = HERE / "digits.onnx"
     card = json.loads((HERE / "card.json").read_text(encoding="utf-8"))
     with np.load(HERE / "expected.npz") as archive:
         data = {name: archive[name] for name in archive.files}
     cpu = rn.cpu_info()
-    model = rn.load(path)
-    print(f"{path.name}: {card['model']}")
-    print(f"{model!r}")
-    print(f"instruction set in use: {cpu['isa']} (available: {', '.join(cpu['available'])})\n")
+    print(f"digits.pt: {card['model']}\n")
     checks = Checks()
-    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
-    checks.expect(checksum == card["files"][path.name]["sha256"], "the file the card describes")
+    with tempfile.TemporaryDirectory() as folder:
+        path = converted(Path(folder))
+        model = rn.load(path, verify=True)
+        check_expected(checks, path, data)
+    print(f"\n{model!r}")
+    print(f"instruction set in use: {cpu['isa']} (available: {', '.join(cpu['available'])})\n")
+    for name in ("digits.pt", "digits.onnx"):
+        checksum = hashlib.sha256((HERE / name).read_bytes()).hexdigest()
+        checks.expect(checksum == card["files"][name]["sha256"], f"{name} as on the card")
     got = check_values(checks, model, data, card)
     streamed = stream_steps(model, data["rows"])
     checks.expect(got.tobytes() == streamed.tobytes(), "stream and whole run: the same bits")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,8 +54,16 @@ def choose(subject: Subject, python: Any) -> str | None:
 
 
 def _by_keras_3(subject: Subject) -> bool:
-    content = subject.content or b""
-    return content.startswith(b"PK") or b"keras_version" not in content
+    """Whether a Keras file says that Keras 3 or newer wrote it."""
+    from rnnengine.importers.keras.archive import is_keras_archive, read_archive
+    from rnnengine.importers.keras.hdf5 import read_hdf5
+
+    content, name = subject.content or b"", subject.name
+    if is_keras_archive(content):
+        said = json.loads(read_archive(content, name).metadata).get("keras_version", "")
+    else:
+        said = read_hdf5(content, name).attrs.get("keras_version", "")
+    return str(said).split(".")[0] not in ("", "0", "1", "2")
 
 
 def job_for(subject: Subject, framework: str, samples: Sequence[Sample]) -> Job:

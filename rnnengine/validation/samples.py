@@ -148,8 +148,10 @@ def _drawn(
     shape = [int(substitute(s, sizes)) for s in value.type.shape]
     dtype = value.type.dtype
     if value.name in roles.lengths:
+        # Rows without steps are not drawn: frameworks differ in what their final state is.
         full = np.full(shape, steps, dtype)
-        return full if kind != "gaps" else rng.integers(0, steps + 1, shape).astype(dtype)
+        least = min(1, steps)
+        return full if kind != "gaps" else rng.integers(least, steps + 1, shape).astype(dtype)
     if dtype.kind in "iu":
         most = max(1, roles.below[value.name])
         drawn = {

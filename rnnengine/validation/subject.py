@@ -51,7 +51,10 @@ class Subject:
             self.model, self.content = load(again, **options), content
             self.name = Path(name).name
         if source is not None:
-            self.content = bytes(read_source(source)[0])
+            found, name = read_source(source)
+            self.content = bytes(found)
+            if isinstance(source, str | os.PathLike):
+                self.name = Path(name).name
         self.kind = "" if self.content is None else _kind(self.content)
         self._settled: dict[tuple[tuple[str, int], ...], Graph] = {}
 

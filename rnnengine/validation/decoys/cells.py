@@ -241,6 +241,12 @@ def _separate(graph: Graph, node: Node, modules: Sequence[Module]) -> Graph | No
     return None
 
 
+def _clip_h(graph: Graph, node: Node, _: Sequence[Module]) -> Graph | None:
+    if node.op != "LSTM" or node.attrs.get("clip") is None:
+        return None
+    return with_attrs(graph, node, clip_before_h=not node.attrs.get("clip_before_h", False))
+
+
 DECOYS = (
     _GATE_ORDER,
     Decoy(
@@ -283,5 +289,9 @@ DECOYS = (
     Decoy(
         "update_gate", "update gate", "h' = (1-z) n + z h, or z n + (1-z) h",
         (Variant("its update gate means the opposite", _inverted),),
+    ),
+    Decoy(
+        "clip", "clip", "the text of ONNX clips the input of h() too, onnxruntime does not",
+        (Variant("it treats the input of the output activation h() the other way", _clip_h),),
     ),
 )  # fmt: skip
