@@ -117,8 +117,9 @@ def load(
             return Model(parse(), threads)
         except UnsupportedModelError as error:
             try:
-                inputs = model_inputs(content, name, constants=fixed)
-            except (RNNEngineError, ImportError):  # no ONNX model, or no package that could tell
+                given = {"constants": fixed, "replacements": replacements}
+                inputs = model_inputs(content, name, **given)
+            except (RNNEngineError, ImportError):  # no such model, or no package that could tell
                 raise error from None
             sized = SizedModel.attempt(
                 lambda sizes: parse(sizes=sizes), inputs, str(error), threads

@@ -253,7 +253,7 @@ def parse_graph(
     constants, external_data, architecture, layer, prefix, replacements, key, verify
         As for :func:`load_graph`.
     sizes : mapping of str to int, optional
-        Numbers for symbolic sizes of an ONNX model's inputs.
+        Numbers for symbolic sizes of the inputs of an ONNX or Keras model.
     """
     if not content:
         raise ModelFormatError(f"{name}: the file is empty; expected a model")
@@ -270,9 +270,9 @@ def parse_graph(
         from rnnengine.importers.keras import import_keras, is_keras
 
         if is_keras(content):
-            _refuse(name, "a Keras file takes", for_onnx)
+            _refuse(name, "a Keras file takes", {**for_onnx, "sizes": None})
             if not any(for_weights.values()):
-                return import_keras(content, name, replacements=replacements)
+                return import_keras(content, name, replacements=replacements, sizes=sizes)
     exported = None if any(for_weights.values()) else read_exported_graph(content, name)
     if exported is not None:
         _refuse(name, "an exported program takes", {**for_onnx, **for_keras})
@@ -296,11 +296,19 @@ def parse_graph(
 
 
 def model_inputs(
-    content: Content, name: str, *, constants: Mapping[str, Any] | None = None
+    content: Content,
+    name: str,
+    *,
+    constants: Mapping[str, Any] | None = None,
+    replacements: Mapping[str, Replacement] | None = None,
 ) -> tuple[Value, ...]:
-    """Inputs of an ONNX model as its file declares them, without those fixed by ``constants``."""
+    """Inputs of an ONNX or Keras model as its file declares them, but those in ``constants``."""
     if not isinstance(content, bytes):
-        raise UnsupportedModelError(f"{name}: no ONNX model")
+        raise UnsupportedModelError(f"{name}: no model whose sizes are open")
+    if content.startswith(_KERAS):
+        from rnnengine.importers.keras import keras_inputs
+
+        return keras_inputs(content, name, replacements=replacements)
     from rnnengine.importers.onnx import onnx_inputs
 
     return onnx_inputs(content, name, constants=constants)

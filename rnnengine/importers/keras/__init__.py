@@ -7,15 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.graph import Graph
+from rnnengine.graph import Graph, Value
 from rnnengine.importers.keras import config
 from rnnengine.importers.keras.archive import is_keras_archive, read_archive
-from rnnengine.importers.keras.config import Replacements, Version
-from rnnengine.importers.keras.graph import import_config
+from rnnengine.importers.keras.config import Config, Replacements, Version
+from rnnengine.importers.keras.graph import config_inputs, import_config
 from rnnengine.importers.keras.hdf5 import MAGIC, Group, read_hdf5
 from rnnengine.layers import Replacement
 
-__all__ = ["import_keras", "import_weights", "is_keras"]
+__all__ = ["import_keras", "import_weights", "is_keras", "keras_inputs"]
 
 
 def is_keras(content: bytes) -> bool:
@@ -24,7 +24,11 @@ def is_keras(content: bytes) -> bool:
 
 
 def import_keras(
-    content: bytes, name: str, *, replacements: Mapping[str, Replacement] | None = None
+    content: bytes,
+    name: str,
+    *,
+    replacements: Mapping[str, Replacement] | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Graph:
     """Read a Keras model with its configuration and weights.
 
@@ -36,6 +40,8 @@ def import_keras(
         Name of the file for messages.
     replacements : mapping of str to Replacement, optional
         By name or class of a layer: what stands for it. See :mod:`rnnengine.layers.replacing`.
+    sizes : mapping of str to int, optional
+        Numbers for symbolic sizes of the inputs.
 
     Returns
     -------
@@ -50,13 +56,29 @@ def import_keras(
     UnsafeFileError
         It refers to other files.
     """
+    raw, root, version = _read(content, name, replacements)
+    return import_config(raw, root, version, name, sizes)
+
+
+def keras_inputs(
+    content: bytes, name: str, *, replacements: Mapping[str, Replacement] | None = None
+) -> tuple[Value, ...]:
+    """Inputs of a model as :func:`import_keras` gives them, without building it."""
+    raw, _, version = _read(content, name, replacements)
+    return config_inputs(raw, version, name)
+
+
+def _read(
+    content: bytes, name: str, replacements: Mapping[str, Replacement] | None
+) -> tuple[Config, Group, Version]:
+    """Configuration, weights and version of a file."""
     given = Replacements(replacements)
     if is_keras_archive(content):
         archive = read_archive(content, name)
         metadata = config.parse(archive.metadata, f"{name}: metadata.json")
         raw = config.parse(archive.config, f"{name}: config.json")
         version = replace(_version(metadata.get("keras_version"), name), replacements=given)
-        return import_config(raw, read_hdf5(archive.weights, name), version, name)
+        return raw, read_hdf5(archive.weights, name), version
     root = read_hdf5(content, name)
     text = root.attrs.get("model_config")
     if text is None:
@@ -67,8 +89,7 @@ def import_keras(
     if not isinstance(text, str):
         raise ModelFormatError(f"{name}: model_config is {type(text).__name__}; expected text")
     raw = config.parse(text, f"{name}: model_config")
-    version = replace(file_version(root, name), replacements=given)
-    return import_config(raw, root, version, name)
+    return raw, root, replace(file_version(root, name), replacements=given)
 
 
 def import_weights(
@@ -106,7 +127,8 @@ def import_weights(
     root = read_hdf5(content, name)
     raw = config.parse(configuration, f"{name}: configuration")
     said = keras_version or raw.get("keras_version")
-    version = _version(said, name) if said else file_version(root, name)
+    found = file_version(root, name)
+    version = replace(_version(said, name), theano=found.theano) if said else found
     version = replace(version, replacements=Replacements(replacements))
     return import_config(raw, root, version, name)
 
@@ -120,7 +142,8 @@ def file_version(root: Group, name: str) -> Version:
     found = root.attrs.get("keras_version", inner.attrs.get("keras_version"))
     if found is None and "layers" in root.groups:
         return Version(3, 0)
-    return _version(found, name)
+    backend = root.attrs.get("backend", inner.attrs.get("backend"))
+    return replace(_version(found, name), theano=backend == "theano")
 
 
 def _version(text: Any, name: str) -> Version:

@@ -68,12 +68,21 @@ class Tensor:
 
 
 class Builder:
-    """Collects constants and nodes, and infers types as they come."""
+    """Collects constants and nodes, and infers types as they come.
+
+    Attributes
+    ----------
+    nodes, constants, inference
+        What there is so far.
+    network : callable(context, inputs) -> list of Tensor
+        Converts a network inside the model; set by whoever converts the model.
+    """
 
     def __init__(self, inputs: Sequence[Value], taken: set[str]) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[str, Array] = {}
         self.inference = Inference(inputs, {}, largest=1 << 12)
+        self.network: Convert = _no_network
         self._masks: dict[tuple[Any, ...], str] = {}
         self._taken = set(taken)
         self._nodes: set[str] = set()
@@ -147,6 +156,8 @@ class Context:
         Masks it is called with, one or as many as its inputs; empty where the call says none.
     numbers : tuple of float
         Numbers it is called with.
+    options : frozenset of str
+        Arguments of the call that are true.
     """
 
     builder: Builder
@@ -157,6 +168,7 @@ class Context:
     states: tuple[Tensor, ...] = field(default=())
     given_masks: tuple[Steps | None, ...] = ()
     numbers: tuple[float, ...] = ()
+    options: frozenset[str] = frozenset()
 
     @property
     def where(self) -> str:
@@ -245,7 +257,8 @@ class Context:
         if not tensor.zero or tensor.mask is None:
             return tensor
         count = self.emit("Cast", [tensor.mask], {"to": np.dtype(np.float32)}, "keep")
-        wide = self.emit("Unsqueeze", [count], {"axes": (2,)}, "keep")
+        axes = tuple(range(self.type(count).rank, self.type(tensor).rank))
+        wide = self.emit("Unsqueeze", [count], {"axes": axes}, "keep")
         return Tensor(self.emit("Mul", [tensor.name, wide], None, "keep"), tensor.mask)
 
     def any_mask(self, masks: Iterable[str]) -> str:
@@ -262,6 +275,21 @@ class Context:
         given = list(self.given_masks[: len(inputs)])
         given += [None] * (len(inputs) - len(given))
         return [None if steps is None else self.mask_of(steps) for steps in given]
+
+    def steps_mask(self, mask: str) -> str:
+        """A mask that must be one of steps, [batch, time].
+
+        Raises
+        ------
+        UnsupportedModelError
+            It has other axes.
+        """
+        found = self.type(mask)
+        if found.rank != 2:
+            raise UnsupportedModelError(
+                f"{self.where}: its mask is {found}; accepted: one of steps, [batch, time]"
+            )
+        return mask
 
     def mask_of(self, steps: Steps) -> str | None:
         """A mask of the graph; None where all steps count."""
@@ -293,6 +321,18 @@ class Context:
                 f"{self.where}: {key} is {found!r}; expected an integer from {least}"
             )
         return found
+
+    def sizes(
+        self, key: str, count: int, default: int | None = None, least: int = 1
+    ) -> tuple[int, ...]:
+        """A field of so many integers; a single one counts for all."""
+        found = self.get(key, default)
+        listed = found if isinstance(found, list) else [found] * count
+        if len(listed) != count or not all(type(v) is int and least <= v < 1 << 31 for v in listed):
+            raise ModelFormatError(
+                f"{self.where}: {key} is {str(found)[:80]}; expected {count} integers from {least}"
+            )
+        return tuple(listed)
 
     def number(self, key: str, default: float | None = None) -> float:
         """A field that is a finite number."""
@@ -327,12 +367,19 @@ class Kind:
         How many tensors it takes; None: one or more.
     timewise : bool
         It works on the last axis alone, so it means the same inside TimeDistributed.
+    options : tuple of str
+        Arguments that its calls may set to true.
     """
 
     convert: Convert
     slots: SlotsOf
     inputs: int | None = 1
     timewise: bool = False
+    options: tuple[str, ...] = ()
+
+
+def _no_network(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    raise AssertionError("set by the importer")
 
 
 KINDS: dict[str, Kind] = {}
@@ -360,12 +407,13 @@ def register(
     slots: SlotsOf = _no_slots,
     inputs: int | None = 1,
     timewise: bool = False,
+    options: tuple[str, ...] = (),
 ) -> Callable[[Convert], Convert]:
     """Make a function the conversion of some classes of layers."""
 
     def decorate(function: Convert) -> Convert:
         for kind in kinds:
-            KINDS[kind] = Kind(function, slots, inputs, timewise)
+            KINDS[kind] = Kind(function, slots, inputs, timewise, options)
         return function
 
     return decorate

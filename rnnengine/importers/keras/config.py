@@ -45,6 +45,13 @@ _KERAS_1 = {
     "bias": "use_bias",
     "nb_filter": "filters",
     "p": "rate",
+    "filter_length": "kernel_size",
+    "border_mode": "padding",
+    "subsample_length": "strides",
+    "atrous_rate": "dilation_rate",
+    "pool_length": "pool_size",
+    "stride": "strides",
+    "length": "size",
 }
 """Words of Keras 1 that Keras 2 renamed, for layers whose word it is; Embedding keeps its own."""
 
@@ -93,6 +100,8 @@ class Version:
     major, minor : int
     tf : bool
         tf.keras, whose early versions already had what Keras got later.
+    theano : bool
+        It ran on Theano, whose convolutions turn their kernels round.
     replacements : Replacements
         What stands for the layers of the file that are not of that Keras.
     """
@@ -100,6 +109,7 @@ class Version:
     major: int
     minor: int
     tf: bool = False
+    theano: bool = False
     replacements: Replacements = field(default_factory=Replacements, compare=False)
 
     def since(self, major: int, minor: int) -> bool:
@@ -129,12 +139,13 @@ class Ref:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer: inputs, initial state, masks (of each input, if any) and numbers."""
+    """One call of a layer: inputs, initial state, masks, numbers, and arguments that are true."""
 
     inputs: tuple[Ref, ...]
     states: tuple[Ref, ...] = ()
     masks: tuple[Ref | None, ...] = ()
     numbers: tuple[float, ...] = ()
+    options: frozenset[str] = frozenset()
 
     @property
     def refs(self) -> tuple[Ref, ...]:
@@ -244,6 +255,7 @@ _FUNCTIONS = frozenset(
     {
         "Any",
         "Concatenate",
+        "ConvertToTensor",
         "ExpandDims",
         "LogicalOr",
         "NotEqual",
@@ -254,7 +266,8 @@ _FUNCTIONS = frozenset(
 )
 """Functions in the masks of Keras 3. Its HDF5 files do not say where a class is from; a layer has
 fields that a function has not."""
-_OWN = {kind: {"dtype"} if kind.endswith("Like") else set() for kind in _FUNCTIONS}
+_TYPED = ("ConvertToTensor", "OnesLike", "ZerosLike")
+_OWN = {kind: {"dtype"} if kind in _TYPED else set() for kind in _FUNCTIONS}
 
 _HOMES = ("keras", "keras_hub", "tensorflow", "tf_keras", "builtins")
 
@@ -339,13 +352,15 @@ class _Connections:
         states = tuple(self._refs(kwargs.get("initial_state"), one))
         masks = self._masks(kwargs.get("mask"), one)
         inputs += self._refs(kwargs.get("inputs", kwargs.get("sequences")), one)
-        for key, value in kwargs.items():
-            if value and key not in ("initial_state", "inputs", "sequences", "mask"):
+        others = kwargs.keys() - {"initial_state", "inputs", "sequences", "mask"}
+        for key in others:
+            if kwargs[key] and (kwargs[key] is not True or key == "training"):
                 raise UnsupportedModelError(
-                    f"{self.where}: {one.where} is called with {key}={str(value)[:80]}; accepted: "
-                    "tensors, initial_state and mask"
+                    f"{self.where}: {one.where} is called with {key}={str(kwargs[key])[:80]}; "
+                    "accepted: tensors, initial_state and mask"
                 )
-        return Call(tuple(inputs), states, masks, tuple(numbers))
+        options = frozenset(key for key in others if kwargs[key])
+        return Call(tuple(inputs), states, masks, tuple(numbers), options)
 
     def _masks(self, value: Any, one: Layer) -> tuple[Ref | None, ...]:
         """One mask, or one for each input; none where all are null."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +15,17 @@ from rnnengine.errors import (
     ShapeError,
     UnsupportedModelError,
 )
-from rnnengine.graph import Dim, Graph, Size, TensorType, Value, substitute, symbol, symbols_of
+from rnnengine.graph import (
+    Dim,
+    Graph,
+    Size,
+    TensorType,
+    UndecidedError,
+    Value,
+    substitute,
+    symbol,
+    symbols_of,
+)
 from rnnengine.graph.verify import verify
 from rnnengine.importers.keras import config
 from rnnengine.importers.keras.builder import (
@@ -43,7 +54,7 @@ from rnnengine.importers.keras.names import Params, Slots, Source, source
 from rnnengine.layers import Embedding
 from rnnengine.ops.sizes import Clash
 
-__all__ = ["import_config"]
+__all__ = ["config_inputs", "import_config"]
 
 _IDS = ("Embedding",)
 _INPUTS = ("float32", "float16", "bfloat16", "float64", "int32", "int64", "uint8", "int16")
@@ -51,7 +62,13 @@ _INPUTS = ("float32", "float16", "bfloat16", "float64", "int32", "int64", "uint8
 _MAX_NESTING = 20
 
 
-def import_config(raw: Config, weights: Group, version: Version, where: str) -> Graph:
+def import_config(
+    raw: Config,
+    weights: Group,
+    version: Version,
+    where: str,
+    sizes: Mapping[str, int] | None = None,
+) -> Graph:
     """Build the graph of a model.
 
     Parameters
@@ -64,6 +81,8 @@ def import_config(raw: Config, weights: Group, version: Version, where: str) -> 
         Of the Keras that wrote the configuration.
     where : str
         Name of the file for messages.
+    sizes : mapping of str to int, optional
+        Numbers for symbolic sizes of the inputs.
 
     Returns
     -------
@@ -77,10 +96,11 @@ def import_config(raw: Config, weights: Group, version: Version, where: str) -> 
     UnsupportedModelError
         A layer, or an option of one, that is not supported; the message names it.
     """
-    try:
+    with _in_file(where):
         top = config.layer(raw, version, f"{where}: the model")
         found = config.network(top, version, where)
         importer = _Importer(top, found, weights, version, where)
+        importer.sizes.update(sizes or {})
         while True:
             try:
                 graph = verify(importer.run())
@@ -89,14 +109,43 @@ def import_config(raw: Config, weights: Group, version: Version, where: str) -> 
             else:
                 version.replacements.check(where)
                 return graph
+
+
+def config_inputs(raw: Config, version: Version, where: str) -> tuple[Value, ...]:
+    """Inputs of a model, with symbols where the configuration leaves a size open."""
+    with _in_file(where):
+        top = config.layer(raw, version, f"{where}: the model")
+        return tuple(_Inputs(config.network(top, version, where), version, where).values({}))
+
+
+@contextlib.contextmanager
+def _in_file(where: str) -> Iterator[None]:
+    """Name the file in what is raised, and make what contradicts itself a fault of the format."""
+    try:
+        yield
     except RNNEngineError as error:
         if isinstance(error, ShapeError):
             raise ModelFormatError(f"{where}: {error}") from None
         if not str(error).startswith(where):
             error.args = (f"{where}: {error}",)
         raise
+    except UndecidedError as error:
+        raise UnsupportedModelError(f"{where}: {error}") from None
     except RecursionError:
         raise ModelFormatError(f"{where}: the configuration is nested too deep") from None
+
+
+@contextlib.contextmanager
+def _in_layer(ctx: Context) -> Iterator[None]:
+    """Name the layer in what its shapes raise."""
+    try:
+        yield
+    except Clash:
+        raise
+    except ShapeError as error:
+        raise ModelFormatError(f"{ctx.where}: {error}") from None
+    except UndecidedError as error:
+        raise UnsupportedModelError(f"{ctx.where} depends on open sizes: {error}") from None
 
 
 def _network_slots(layer: Layer, version: Version) -> Slots:
@@ -120,7 +169,6 @@ class _Scope:
     params: Source | Params
     prefix: str
     version: Version
-    depth: int = 0
 
     def load(self, layer: Layer, where: str) -> Params:
         """Weights of one of its layers."""
@@ -133,69 +181,21 @@ class _Scope:
         return self.params.load(layer.name, slots, f"{where}: layer {path!r} ({layer.kind})")
 
 
-class _Importer:
-    """One model, built again whenever two of its symbols turn out to be one."""
+class _Inputs:
+    """What a model takes."""
 
-    def __init__(
-        self, top: Layer, network: Network, weights: Group, version: Version, where: str
-    ) -> None:
+    def __init__(self, network: Network, version: Version, where: str) -> None:
         self.network = network
         self.version = version
         self.where = where
-        slots = _network_slots(top, version)
-        self.weights: Source | Params = source(weights, slots, where) if slots else Params()
-        self.sizes: dict[str, Size] = {}
 
-    def identify(self, clash: Clash) -> None:
-        """Make the two sizes of a clash equal from now on."""
-        for name_of, value in ((clash.left, clash.right), (clash.right, clash.left)):
-            if isinstance(name_of, Dim) and name_of == symbol(next(iter(symbols_of(name_of)))):
-                (name,) = symbols_of(name_of)
-                if name not in symbols_of(value):
-                    self.sizes = {k: substitute(v, {name: value}) for k, v in self.sizes.items()}
-                    self.sizes[name] = value
-                    return
-        raise ModelFormatError(f"{self.where}: {clash}")
-
-    def run(self) -> Graph:
-        """Build the model with what is known of its symbols."""
+    def values(self, sizes: Mapping[str, Size]) -> list[Value]:
+        """Inputs with the sizes that are known."""
         entries = [self._entry(ref) for ref in self.network.inputs]
         names = [layer.name for layer in entries]
         if len(set(names)) != len(names):
             raise ModelFormatError(f"{self.where}: two inputs of the model have one name: {names}")
-        values = [self._input(layer, i) for i, layer in enumerate(entries)]
-        outputs = self._output_names()
-        builder = Builder(values, {*names, *outputs})
-        scope = _Scope(self.network, self.weights, "", self.version)
-        results = self._build(builder, scope, [Tensor(name) for name in names])
-        done: list[str] = []
-        for name, (ctx, tensor) in zip(outputs, results, strict=True):
-            if tensor.steps is not None:
-                raise UnsupportedModelError(f"{ctx.where}: an output of the model is a mask")
-            settled = ctx.settled(tensor).name
-            builder.node("Identity", f"{name}.output", [settled], [name], {})
-            done.append(name)
-        return Graph(
-            name=self.network.name,
-            inputs=tuple(values),
-            outputs=tuple(done),
-            nodes=tuple(builder.nodes),
-            constants=builder.constants,
-            source=self.where,
-        )
-
-    def _output_names(self) -> list[str]:
-        """The layers' own names; further outputs and calls of one layer get numbers."""
-        taken = {ref.layer for ref in self.network.inputs}
-        names: list[str] = []
-        for ref in self.network.outputs:
-            base = ref.layer if ref.tensor == 0 else f"{ref.layer}:{ref.tensor}"
-            name, count = base, 1
-            while name in taken:
-                name, count = f"{base}_{count}", count + 1
-            taken.add(name)
-            names.append(name)
-        return names
+        return [self._input(layer, i, sizes) for i, layer in enumerate(entries)]
 
     def _entry(self, ref: Ref) -> Layer:
         layer = next(one for one in self.network.layers if one.name == ref.layer)
@@ -206,7 +206,7 @@ class _Importer:
             )
         return layer
 
-    def _input(self, layer: Layer, position: int) -> Value:
+    def _input(self, layer: Layer, position: int, known: Mapping[str, Size]) -> Value:
         """Declared type of an input: a free batch, int32 where it is looked up in a table."""
         shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
         if shape is None:
@@ -231,7 +231,7 @@ class _Importer:
                 f"{self.where}: input {layer.name!r} has dtype {layer.config['dtype']!r}; "
                 f"accepted: {', '.join(_INPUTS)}"
             )
-        bound = tuple(substitute(s, self.sizes) for s in sizes)
+        bound = tuple(substitute(s, known) for s in sizes)
         dtype = np.int32 if self._looked_up(self.network, layer.name) else np.float32
         return Value(layer.name, TensorType(np.dtype(dtype), bound))
 
@@ -268,12 +268,75 @@ class _Importer:
                     return True
         return False
 
+
+class _Importer:
+    """One model, built again whenever two of its symbols turn out to be one."""
+
+    def __init__(
+        self, top: Layer, network: Network, weights: Group, version: Version, where: str
+    ) -> None:
+        self.network = network
+        self.version = version
+        self.where = where
+        slots = _network_slots(top, version)
+        self.weights: Source | Params = source(weights, slots, where) if slots else Params()
+        self.sizes: dict[str, Size] = {}
+        self.depth = 0
+
+    def identify(self, clash: Clash) -> None:
+        """Make the two sizes of a clash equal from now on."""
+        for name_of, value in ((clash.left, clash.right), (clash.right, clash.left)):
+            if isinstance(name_of, Dim) and name_of == symbol(next(iter(symbols_of(name_of)))):
+                (name,) = symbols_of(name_of)
+                if name not in symbols_of(value):
+                    self.sizes = {k: substitute(v, {name: value}) for k, v in self.sizes.items()}
+                    self.sizes[name] = value
+                    return
+        raise ModelFormatError(f"{self.where}: {clash}")
+
+    def run(self) -> Graph:
+        """Build the model with what is known of its symbols."""
+        self.depth = 0
+        values = _Inputs(self.network, self.version, self.where).values(self.sizes)
+        names = [value.name for value in values]
+        outputs = self._output_names()
+        builder = Builder(values, {*names, *outputs})
+        builder.network = self._nested
+        scope = _Scope(self.network, self.weights, "", self.version)
+        results = self._build(builder, scope, [Tensor(name) for name in names])
+        done: list[str] = []
+        for name, (ctx, tensor) in zip(outputs, results, strict=True):
+            if tensor.steps is not None:
+                raise UnsupportedModelError(f"{ctx.where}: an output of the model is a mask")
+            settled = ctx.settled(tensor).name
+            builder.node("Identity", f"{name}.output", [settled], [name], {})
+            done.append(name)
+        return Graph(
+            name=self.network.name,
+            inputs=tuple(values),
+            outputs=tuple(done),
+            nodes=tuple(builder.nodes),
+            constants=builder.constants,
+            source=self.where,
+        )
+
+    def _output_names(self) -> list[str]:
+        """The layers' own names; further outputs and calls of one layer get numbers."""
+        taken = {ref.layer for ref in self.network.inputs}
+        names: list[str] = []
+        for ref in self.network.outputs:
+            base = ref.layer if ref.tensor == 0 else f"{ref.layer}:{ref.tensor}"
+            name, count = base, 1
+            while name in taken:
+                name, count = f"{base}_{count}", count + 1
+            taken.add(name)
+            names.append(name)
+        return names
+
     def _build(
         self, builder: Builder, scope: _Scope, given: Sequence[Tensor]
     ) -> list[tuple[Context, Tensor]]:
         """Convert every call whose inputs are there, until the outputs are."""
-        if scope.depth > _MAX_NESTING:
-            raise ModelFormatError(f"{self.where}: more than {_MAX_NESTING} networks are nested")
         network = scope.network
         if len(given) != len(network.inputs):
             raise ModelFormatError(
@@ -300,7 +363,9 @@ class _Importer:
                     waiting.append((one, number))
                     continue
                 ctx = _called(made[one.name], call, tensors)
-                for i, out in enumerate(self._convert(ctx, scope, tensors[: len(call.inputs)])):
+                with _in_layer(ctx):
+                    outputs = self._convert(ctx, tensors[: len(call.inputs)])
+                for i, out in enumerate(outputs):
                     values[Ref(one.name, number, i)] = out
             if len(waiting) == len(pending):
                 break
@@ -315,19 +380,21 @@ class _Importer:
         pairs = zip(network.outputs, ends, strict=True)
         return [(made[ref.layer], end) for ref, end in pairs if end is not None]
 
-    def _convert(self, ctx: Context, scope: _Scope, inputs: Sequence[Tensor]) -> list[Tensor]:
+    def _nested(self, ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """A network inside the model, or inside a layer of it."""
+        network = config.network(ctx.layer, self.version, self.where)
+        inner = _Scope(network, ctx.params, f"{ctx.path}/", self.version)
+        self.depth += 1
+        if self.depth > _MAX_NESTING:
+            raise ModelFormatError(f"{self.where}: more than {_MAX_NESTING} networks are nested")
+        made = [c.settled(t) for c, t in self._build(ctx.builder, inner, inputs)]
+        self.depth -= 1
+        return made
+
+    def _convert(self, ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
         layer = ctx.layer
-        if layer.replacement is not None:
+        if layer.replacement is not None or layer.kind in NETWORKS:
             return known(layer, ctx.path).convert(ctx, inputs)
-        if layer.kind in NETWORKS:
-            inner = _Scope(
-                config.network(layer, self.version, self.where),
-                ctx.params,
-                f"{ctx.path}/",
-                self.version,
-                scope.depth + 1,
-            )
-            return [c.settled(t) for c, t in self._build(ctx.builder, inner, inputs)]
         kind = known(layer, ctx.path)
         _check(ctx, kind, len(inputs))
         tensors = list(inputs)
@@ -358,6 +425,7 @@ def _called(ctx: Context, call: Call, tensors: Sequence[Tensor]) -> Context:
         states=tuple(tensors[count : count + len(call.states)]),
         given_masks=tuple(given),
         numbers=call.numbers,
+        options=call.options,
     )
 
 
@@ -409,6 +477,12 @@ def _check(ctx: Context, kind: Kind, count: int) -> None:
         raise ModelFormatError(
             f"{ctx.where}: has {count} inputs; expected {kind.inputs or 'one or more'}"
         )
+    odd = sorted(ctx.options - set(kind.options))
+    if odd:
+        raise UnsupportedModelError(
+            f"{ctx.where}: is called with {odd[0]}=True; accepted: tensors, initial_state and mask"
+            + "".join(f", {option}" for option in kind.options)
+        )
     if ctx.layer.kind.startswith(OPERATION):
         return
     policy: Any = ctx.get("dtype")
@@ -448,4 +522,4 @@ def _floating(ctx: Context, tensor: Tensor) -> Tensor:
 
 assert FAMILIES, "importing them makes the layers known"
 for _kind in NETWORKS:
-    KINDS[_kind] = Kind(lambda ctx, inputs: list(inputs), _network_slots, None)
+    KINDS[_kind] = Kind(lambda ctx, inputs: ctx.builder.network(ctx, inputs), _network_slots, None)

@@ -267,7 +267,7 @@ def _native(value: Array, declared: str) -> Array:
         return bits.view(np.float32)
     if value.dtype.kind == "f" and value.dtype.itemsize < 4:
         return value.astype(np.float32)
-    return np.ascontiguousarray(value, value.dtype.newbyteorder("="))
+    return np.asarray(value, value.dtype.newbyteorder("="), order="C")
 
 
 def _plain(value: Any) -> Any:

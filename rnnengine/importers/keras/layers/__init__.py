@@ -1,7 +1,29 @@
 """Layers of Keras, one module for each family; importing them makes them known."""
 
-from rnnengine.importers.keras.layers import dense, masks, merge, recurrent, replaced, shapes
+from rnnengine.importers.keras.layers import (
+    attention,
+    conv,
+    dense,
+    masks,
+    merge,
+    norms,
+    pooling,
+    recurrent,
+    replaced,
+    shapes,
+)
 
 __all__ = ["FAMILIES"]
 
-FAMILIES = (dense, masks, merge, recurrent, replaced, shapes)
+FAMILIES = (
+    attention,
+    conv,
+    dense,
+    masks,
+    merge,
+    norms,
+    pooling,
+    recurrent,
+    replaced,
+    shapes,
+)

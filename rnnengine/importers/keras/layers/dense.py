@@ -1,4 +1,4 @@
-"""Dense, normalisation with constants, activations as layers, and layers that do nothing."""
+"""Dense, activations as layers, and layers that do nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from rnnengine.errors import UnsupportedModelError
 from rnnengine.importers.keras import activations
 from rnnengine.importers.keras.builder import Context, Tensor, register
 from rnnengine.importers.keras.config import Layer, Version
-from rnnengine.importers.keras.hdf5 import Array
 from rnnengine.importers.keras.names import Slots, in_order
 from rnnengine.ops.recurrent import Activation
 
@@ -19,6 +18,7 @@ __all__: list[str] = []
 _INERT = (
     "Dropout",
     "SpatialDropout1D",
+    "SpatialDropout2D",
     "GaussianNoise",
     "GaussianDropout",
     "AlphaDropout",
@@ -29,7 +29,9 @@ _INERT = (
 
 @register(*_INERT, timewise=True)
 def _inert(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Layers that act in training only."""
+    """Layers that act in training only; before Keras 3 Identity drops the mask."""
+    if ctx.layer.kind == "Identity" and ctx.version.major < 3:
+        return [Tensor(ctx.settled(inputs[0]).name)]
     return [inputs[0]]
 
 
@@ -92,95 +94,32 @@ def _prelu(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
 
 @register("Softmax", timewise=True)
 def _softmax(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    x = ctx.settled(inputs[0])
-    axis = ctx.integer("axis", -8, -1)
-    if x.mask is not None and axis not in (-1, ctx.type(x).rank - 1):
+    """Softmax along an axis.
+
+    tf.keras 2.4 and Keras 3 hold the mask against single numbers, which one of steps does not fit.
+    """
+    (mask,) = ctx.masks(inputs)
+    strict = ctx.version.since(3, 0) or (ctx.version.tf and ctx.version.since(2, 4))
+    if mask is not None and strict:
         raise UnsupportedModelError(
-            f"{ctx.where}: axis is {axis} on an input with a mask; accepted: -1"
+            f"{ctx.where}: its input has a mask of steps, which Keras cannot apply to "
+            f"{ctx.type(inputs[0])}; accepted: no mask, or Activation('softmax')"
         )
+    x = ctx.settled(inputs[0])
+    axis = ctx.get("axis", -1)
+    axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
+    rank = ctx.type(x).rank
+    if not isinstance(axis, int) or isinstance(axis, bool) or not -rank <= axis < rank:
+        raise UnsupportedModelError(f"{ctx.where}: axis is {axis!r}; accepted: one axis")
     return [Tensor(ctx.emit("Softmax", [x.name], {"axis": axis}), x.mask)]
 
 
 @register("Rescaling", timewise=True)
 def _rescaling(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """X * scale + offset; before Keras 3 the mask is dropped."""
     x = ctx.settled(inputs[0])
     factor = np.array(ctx.number("scale", 1.0), np.float32)
     shift = np.array(ctx.number("offset", 0.0), np.float32)
     y = ctx.emit("Mul", [x.name, ctx.constant("scale", factor)], None, "scale")
-    return [Tensor(ctx.emit("Add", [y, ctx.constant("offset", shift)]), x.mask)]
-
-
-def _batch_slots(layer: Layer, version: Version) -> Slots:
-    own = [(role, True) for role, key in _AFFINE if layer.config.get(key, True)]
-    return Slots((*own, ("moving_mean", False), ("moving_variance", False)))
-
-
-_AFFINE = (("gamma", "scale"), ("beta", "center"))
-
-
-def _axis(ctx: Context, rank: int) -> int:
-    """The one axis that is normalised over or along, not negative."""
-    axis = ctx.get("axis", -1)
-    axes = axis if isinstance(axis, list) else [axis]
-    if len(axes) != 1 or not isinstance(axes[0], int) or not -rank <= axes[0] < rank:
-        raise UnsupportedModelError(f"{ctx.where}: axis is {axis!r}; accepted: one axis")
-    return int(axes[0]) % rank
-
-
-@register("BatchNormalization", slots=_batch_slots, timewise=True)
-def _batch_normalization(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Gamma * (x - mean) / sqrt(variance + epsilon) + beta with the moving statistics."""
-    ctx.only("mode", 0)
-    ctx.only("renorm", False, None)
-    x = ctx.settled(inputs[0])
-    found = ctx.type(x)
-    axis = _axis(ctx, found.rank)
-    size = found.shape[axis]
-    if not isinstance(size, int) or axis == 0:
-        raise UnsupportedModelError(f"{ctx.where}: axis {axis} of {found} has no fixed size")
-    own = {r: ctx.weight(r, size).astype(np.float64) for r in ctx.params.own}
-    scale = own.get("gamma", np.ones(size)) / np.sqrt(
-        own["moving_variance"] + ctx.number("epsilon", 1e-3)
-    )
-    shift = own.get("beta", np.zeros(size)) - own["moving_mean"] * scale
-    y = ctx.emit("Mul", [x.name, _along(ctx, "scale", scale, axis, found.rank)], None, "scale")
-    return [Tensor(ctx.emit("Add", [y, _along(ctx, "shift", shift, axis, found.rank)]), x.mask)]
-
-
-def _along(ctx: Context, name: str, value: Array, axis: int, rank: int) -> str:
-    shape = [1] * (rank - axis)
-    shape[0] = -1
-    return ctx.constant(name, value.astype(np.float32).reshape(shape))
-
-
-def _layer_slots(layer: Layer, version: Version) -> Slots:
-    return Slots(in_order([role for role, key in _AFFINE if layer.config.get(key, True)]))
-
-
-@register("LayerNormalization", slots=_layer_slots, timewise=True)
-def _layer_normalization(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """Gamma * (x - mean) / sqrt(variance + epsilon) + beta over the last axis.
-
-    Means are products with a column of 1/n: what the engine sums is matrix products.
-    """
-    ctx.only("rms_scaling", False)
-    x = ctx.settled(inputs[0])
-    rank, size = ctx.type(x).rank, ctx.features(x)
-    if _axis(ctx, rank) != rank - 1:
-        raise UnsupportedModelError(
-            f"{ctx.where}: axis is {ctx.get('axis')!r}; accepted: the last axis"
-        )
-    column = ctx.constant("mean", np.full((size, 1), 1.0 / size, np.float32))
-    mean = ctx.emit("MatMul", [x.name, column], None, "mean")
-    centred = ctx.emit("Sub", [x.name, mean], None, "centred")
-    square = ctx.emit("Mul", [centred, centred], None, "square")
-    variance = ctx.emit("MatMul", [square, column], None, "variance")
-    epsilon = ctx.constant("epsilon", np.array(ctx.number("epsilon", 1e-3), np.float32))
-    width = ctx.emit(
-        "Sqrt", [ctx.emit("Add", [variance, epsilon], None, "variance")], None, "width"
-    )
-    y = ctx.emit("Div", [centred, width], None, "normal")
-    for role, op in (("gamma", "Mul"), ("beta", "Add")):
-        if role in ctx.params.own:
-            y = ctx.emit(op, [y, ctx.constant(role, ctx.weight(role, size))], None, role)
-    return [Tensor(y, x.mask)]
+    mask = x.mask if ctx.version.major >= 3 else None
+    return [Tensor(ctx.emit("Add", [y, ctx.constant("offset", shift)]), mask)]

@@ -23,7 +23,7 @@ def _embedding(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Rows of the table by number; with mask_zero, steps of number 0 do not count."""
     ctx.only("lora_rank", None)
     (ids,) = inputs
-    found = ctx.rank(ids, 1, 2)
+    found = ctx.type(ids)
     if found.dtype != np.int32:
         raise UnsupportedModelError(
             f"{ctx.where}: its input is computed ({found}); accepted: an input of the model"
@@ -32,7 +32,7 @@ def _embedding(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
     rows = ctx.emit("Gather", [ctx.constant("embeddings", table), ids.name], {"axis": 0})
     mask = None
     if ctx.flag("mask_zero"):
-        if found.rank != 2:
+        if found.rank < 2:
             raise UnsupportedModelError(
                 f"{ctx.where}: mask_zero with an input {found}; accepted: [batch, time]"
             )
@@ -44,7 +44,10 @@ def _embedding(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
 def _masking(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Steps whose features all equal the value do not count, and become zero."""
     x = ctx.settled(inputs[0])
-    ctx.rank(x, 3)
+    if ctx.type(x).rank < 3:
+        raise UnsupportedModelError(
+            f"{ctx.where}: its input is {ctx.type(x)}; accepted: [batch, time, features]"
+        )
     value = ctx.number("mask_value", 0.0)
     mask = ctx.builder.mask("MaskValues", ctx.path, [x.name], {"mask_value": value})
     return [Tensor(x.name, mask, zero=value != 0.0)]
@@ -88,6 +91,12 @@ def _any(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
         raise UnsupportedModelError(f"{ctx.where}: of {ctx.type(name)}; accepted: rank 3")
     mask = ctx.builder.mask("MaskValues", ctx.path, [name], {"mask_value": value})
     return _answer(Steps(frozenset([mask])))
+
+
+@register(f"{OPERATION}ConvertToTensor")
+def _itself(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """What it is given, which is a tensor already."""
+    return [inputs[0]]
 
 
 @register(f"{OPERATION}ExpandDims", f"{OPERATION}Squeeze")

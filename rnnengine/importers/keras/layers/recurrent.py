@@ -87,7 +87,7 @@ def _inputs(ctx: Context, inputs: Sequence[Tensor], count: int) -> _Inputs:
     x = first.name if mask == first.mask else ctx.settled(first).name
     x = ctx.emit("Transpose", [x], {"perm": (1, 0, 2)}, "steps")
     if mask is not None:
-        mask = ctx.emit("Transpose", [mask], {"perm": (1, 0)}, "mask")
+        mask = ctx.emit("Transpose", [ctx.steps_mask(mask)], {"perm": (1, 0)}, "mask")
     return _Inputs(x, mask, tuple(states))
 
 

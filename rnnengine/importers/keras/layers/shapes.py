@@ -1,9 +1,10 @@
-"""Flatten, Reshape, Permute, RepeatVector, Cropping1D and TimeDistributed."""
+"""Layers that move, add, take away or repeat elements, and TimeDistributed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from rnnengine.graph import Size, product
 from rnnengine.importers.keras import config
 from rnnengine.importers.keras.builder import Context, Tensor, known, register, slots_of
 from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.layers.axes import channels_first, spatial, spatial_axes
 from rnnengine.importers.keras.names import Slots
 
 __all__: list[str] = []
@@ -19,10 +21,12 @@ __all__: list[str] = []
 
 @register("Flatten")
 def _flatten(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    ctx.only("data_format", "channels_last", None)
+    """All axes behind the batch as one, the channels last."""
     x = ctx.settled(inputs[0])
-    shape = ctx.type(x).shape
-    return [Tensor(ctx.emit("Reshape", [x.name], {"shape": (shape[0], product(shape[1:]))}))]
+    shape, name = ctx.type(x).shape, x.name
+    if channels_first(ctx) and len(shape) > 2:
+        name = ctx.emit("Transpose", [name], {"perm": (0, *range(2, len(shape)), 1)}, "channels")
+    return [Tensor(ctx.emit("Reshape", [name], {"shape": (shape[0], product(shape[1:]))}))]
 
 
 @register("Reshape")
@@ -62,21 +66,62 @@ def _repeat_vector(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
     return [Tensor(ctx.emit("Expand", [wide], {"shape": shape}))]
 
 
-@register("Cropping1D")
-def _cropping(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    x = ctx.settled(inputs[0])
-    steps = ctx.rank(x, 3).shape[1]
-    cut = ctx.get("cropping", [1, 1])
-    cut = [cut, cut] if isinstance(cut, int) else cut
-    if (
-        not isinstance(cut, list)
-        or len(cut) != 2
-        or not all(isinstance(c, int) and c >= 0 for c in cut)
+def _ends(ctx: Context, key: str, default: Any) -> list[tuple[int, int]]:
+    """What is added or taken at both ends of each axis: one number, one for each axis, or pairs."""
+    count = spatial(ctx)
+    found = ctx.get(key, default)
+    listed = [found] * count if isinstance(found, int) or count == 1 else found
+    pairs = [[v, v] if isinstance(v, int) else v for v in listed] if listed else []
+    if len(pairs) != count or not all(
+        isinstance(p, list) and len(p) == 2 and all(type(v) is int and v >= 0 for v in p)
+        for p in pairs
     ):
-        raise ModelFormatError(f"{ctx.where}: cropping is {cut!r}; expected two sizes")
-    size = steps - cut[0] - cut[1]
-    attrs = {"axes": (1,), "starts": (cut[0],), "sizes": (size,), "steps": (1,)}
+        raise ModelFormatError(
+            f"{ctx.where}: {key} is {str(found)[:80]}; expected two sizes for each of {count} axes"
+        )
+    return [(int(a), int(b)) for a, b in pairs]
+
+
+@register("Cropping1D", "Cropping2D")
+def _cropping(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Less at both ends of the axes; the mask is dropped."""
+    x = ctx.settled(inputs[0])
+    count = spatial(ctx)
+    shape = ctx.rank(x, count + 2).shape
+    axes, ends = spatial_axes(ctx, count), _ends(ctx, "cropping", 1)
+    sizes = tuple(shape[axis] - a - b for axis, (a, b) in zip(axes, ends, strict=True))
+    starts = tuple(a for a, _ in ends)
+    attrs = {"axes": axes, "starts": starts, "sizes": sizes, "steps": (1,) * count}
     return [Tensor(ctx.emit("Slice", [x.name], attrs))]
+
+
+@register("ZeroPadding1D", "ZeroPadding2D")
+def _zero_padding(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Zeros at both ends of the axes; the mask is dropped."""
+    x = ctx.settled(inputs[0])
+    count = spatial(ctx)
+    rank = ctx.rank(x, count + 2).rank
+    before, after = [0] * rank, [0] * rank
+    for axis, (a, b) in zip(spatial_axes(ctx, count), _ends(ctx, "padding", 1), strict=True):
+        before[axis], after[axis] = a, b
+    attrs = {"mode": "constant", "pads": (*before, *after), "value": 0.0}
+    return [Tensor(ctx.emit("Pad", [x.name], attrs))]
+
+
+@register("UpSampling1D", "UpSampling2D")
+def _up_sampling(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
+    """Every element of the axes several times in a row; the mask is dropped."""
+    ctx.only("interpolation", "nearest")
+    x = ctx.settled(inputs[0])
+    count = spatial(ctx)
+    shape, name = list(ctx.rank(x, count + 2).shape), x.name
+    for axis, times in zip(spatial_axes(ctx, count), ctx.sizes("size", count, 2), strict=True):
+        wide = ctx.emit("Unsqueeze", [name], {"axes": (axis + 1,)}, "element")
+        target = (*shape[: axis + 1], times, *shape[axis + 1 :])
+        repeated = ctx.emit("Expand", [wide], {"shape": target}, "repeat")
+        shape[axis] = shape[axis] * times
+        name = ctx.emit("Reshape", [repeated], {"shape": tuple(shape)}, "row")
+    return [Tensor(name)]
 
 
 def _inner(layer: Layer, version: Version) -> Layer:
@@ -90,7 +135,11 @@ def _distributed_slots(layer: Layer, version: Version) -> Slots:
 
 @register("TimeDistributed", slots=_distributed_slots)
 def _time_distributed(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The layer inside on every step: as it is on the last axis, else with time in the batch."""
+    """The layer inside on every step: as it is on the last axis, else with time in the batch.
+
+    A mask with an axis behind time is the mask of what the layer inside gets.
+    """
+    (mask,) = ctx.masks(inputs)
     x = ctx.settled(inputs[0])
     inner = _inner(ctx.layer, ctx.version)
     kind = known(inner, f"{ctx.path}.{inner.name}")
@@ -99,16 +148,38 @@ def _time_distributed(ctx: Context, inputs: Sequence[Tensor]) -> list[Tensor]:
         raise ModelFormatError(f"{ctx.where}: its input is {found}; expected a time axis")
     inside = ctx.inner("layer", inner)
     if kind.timewise and found.rank > 2 and inner.config.get("axis", -1) in (-1, [-1]):
-        return [replace(t, mask=x.mask) for t in kind.convert(inside, [replace(x, mask=None)])]
+        return [replace(t, mask=mask) for t in kind.convert(inside, [Tensor(x.name)])]
     batch, steps, *rest = found.shape
     if not rest:
         raise UnsupportedModelError(
             f"{ctx.where}: a {inner.kind} on numbers, one a step; accepted: vectors"
         )
-    joined = ctx.emit("Reshape", [x.name], {"shape": (batch * steps, *rest)}, "join")
+    joined = Tensor(ctx.emit("Reshape", [x.name], {"shape": (batch * steps, *rest)}, "join"))
+    if mask is not None and ctx.type(mask).rank > 2:
+        shape = (batch * steps, *ctx.type(mask).shape[2:])
+        joined = replace(joined, mask=ctx.emit("Reshape", [mask], {"shape": shape}, "mask"))
     outputs = []
-    for out in kind.convert(inside, [Tensor(joined)]):
+    for out in kind.convert(inside, [joined]):
         shape = (batch, steps, *ctx.type(out).shape[1:])
         split = ctx.emit("Reshape", [ctx.settled(out).name], {"shape": shape}, "part")
-        outputs.append(Tensor(split, x.mask))
+        outputs.append(Tensor(split, _mask_over_time(ctx, mask, out.mask, (batch, steps))))
     return outputs
+
+
+def _mask_over_time(
+    ctx: Context, given: str | None, inner: str | None, steps: tuple[Size, Size]
+) -> str | None:
+    """Mask of what TimeDistributed returns.
+
+    Keras 3 passes the one it was given on. tf.keras takes that of the layer inside; where there is
+    none, a step counts if anything in it did.
+    """
+    if not ctx.version.tf or ctx.version.major >= 3:
+        return given
+    if inner is not None:
+        shape = (*steps, *ctx.type(inner).shape[1:])
+        return ctx.emit("Reshape", [inner], {"shape": shape}, "mask")
+    if given is None or ctx.type(given).rank == 2:
+        return given
+    axes = tuple(range(2, ctx.type(given).rank))
+    return ctx.emit("ReduceMax", [given], {"axes": axes, "keepdims": False}, "mask")
