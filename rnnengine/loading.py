@@ -39,6 +39,8 @@ def load(
     verify: bool = False,
     mmap: bool = False,
     threads: int | None = None,
+    batch: str | None = None,
+    time: str | None = None,
 ) -> Model:
     """Load a model file; its format is told by its content.
 
@@ -81,6 +83,13 @@ def load(
         Threads that a call of the model may use; default ``RNNENGINE_THREADS``, else 1. The process
         has one pool of workers: a call that finds it taken runs on its own thread. The bits are the
         same whatever the number.
+    batch : {None, "dynamic"}
+        ``"dynamic"`` lets a model that was exported for one batch size run at any. It is refused,
+        with the node that is in the way, unless each row of every result depends on the same row of
+        the inputs alone.
+    time : {None, "dynamic"}
+        The same for the number of time steps that ``run`` takes; a stream takes any number of steps
+        without it.
 
     Returns
     -------
@@ -97,6 +106,12 @@ def load(
     CPUError
         ``RNNENGINE_ISA`` names an instruction set that is not available.
     """
+    free = []
+    for word, said in (("batch", batch), ("time", time)):
+        if said not in (None, "dynamic"):
+            raise ValueError(f"{word} is {said!r}; accepted: None, 'dynamic'")
+        if said is not None:
+            free.append(word)
     content, name = read_source(source, mmap=mmap)
     fixed = dict(constants or {})
     parse = partial(
@@ -114,8 +129,10 @@ def load(
     )
     with _told(name):
         try:
-            return Model(parse(), threads)
+            return Model(parse(), threads, free=free)
         except UnsupportedModelError as error:
+            if free:
+                raise
             try:
                 given = {"constants": fixed, "replacements": replacements}
                 inputs = model_inputs(content, name, **given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,10 @@ class Model(Runner):
     ----------
     graph : Graph
         As an importer made it.
+    threads : int, optional
+        As in :func:`rnnengine.load`.
+    free : sequence of str
+        Sizes to free that the graph writes down: ``'batch'``, ``'time'``.
 
     Attributes
     ----------
@@ -62,9 +66,11 @@ class Model(Runner):
     outputs: tuple[TensorInfo, ...]
     isa: str
 
-    def __init__(self, graph: Graph, threads: int | None = None) -> None:
+    def __init__(
+        self, graph: Graph, threads: int | None = None, *, free: Sequence[str] = ()
+    ) -> None:
         self.isa = cpu.chosen()
-        self._source = Source(graph, self.isa)
+        self._source = Source(graph, self.isa, free=free)
         self._form = self._source.form()
         self._with_lengths: Plan | None = None
         self._variants: Variants | None = None

@@ -196,8 +196,8 @@ def test_what_no_sizes_help_is_refused_at_load() -> None:
     content = nodes([node("Gather", ["x", "i"], "y")], {"x": ("T",), "i": ("N",)}, ["y"])
     with pytest.raises(rn.RNNEngineError, match="the_y"):
         rn.load(content)
-    content = nodes([node("Loop", ["x"], "y")], {"x": ("T", "B")}, ["y"])
-    with pytest.raises(rn.UnsupportedModelError, match=r"'the_y' \(Loop\)"):
+    content = nodes([node("SequenceConstruct", ["x"], "y")], {"x": ("T", "B")}, ["y"])
+    with pytest.raises(rn.UnsupportedModelError, match=r"'the_y' \(SequenceConstruct\)"):
         rn.load(content)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,7 @@ from rnnengine.ops import infer_types
 from rnnengine.passes.expose_state import expose_state
 from rnnengine.passes.fold import fold
 from rnnengine.passes.fold_batch_norm import fold_batch_norm
+from rnnengine.passes.free_axis import free_axis, free_batch
 from rnnengine.passes.fuse_conv import fuse_conv
 from rnnengine.passes.fuse_linear import fuse_linear
 from rnnengine.passes.lengths import own_lengths, with_lengths
@@ -127,16 +128,41 @@ class Source:
         Kernel table.
     pool : Pool, optional
         Constants to share with other sources of the same weights.
+    free : sequence of str
+        Which sizes that the file writes down to free: ``'batch'``, ``'time'``.
+
+    Raises
+    ------
+    UnsupportedModelError
+        Naming the node that ties the graph to a size that is to be free.
     """
 
-    def __init__(self, imported: Graph, isa: str, pool: Pool | None = None) -> None:
-        self.imported = imported
+    def __init__(
+        self, imported: Graph, isa: str, pool: Pool | None = None, *, free: Sequence[str] = ()
+    ) -> None:
         self.isa = isa
         self.pool = pool if pool is not None else Pool()
+        self.imported = imported
         self.graph = recover(fold(imported))
+        if "batch" in free:
+            self.imported = self.graph = fold(free_batch(self.graph))
+        if "time" in free:
+            self.imported = self.graph = self._free_time()
         self.types = infer_types(self.graph)
         self._declared = {v.name: v.type.shape for v in self.graph.inputs}
         self._said: dict[tuple[tuple[str, str], ...], Form] = {}
+
+    def _free_time(self) -> Graph:
+        """The graph with a symbol for the number of steps."""
+        timeline = find_timeline(self.graph)
+        if timeline is None:
+            raise UnsupportedModelError(
+                "time='dynamic': no recurrent layer runs along an axis of an input"
+            )
+        try:
+            return self._with_free_time(timeline)
+        except (RNNEngineError, UndecidedError) as error:
+            raise UnsupportedModelError(f"time='dynamic': {error}") from None
 
     def form(self, mapping: Mapping[str, str] | None = None) -> Form:
         """Compile with its state exposed: the graph's own pairs, or those the caller says."""
@@ -221,26 +247,39 @@ class Source:
         return Form(self._compile(exposed, line), exposed, line, None)
 
     def _freed(self, timeline: Timeline, pairs: tuple[State, ...]) -> tuple[Graph, Timeline]:
-        """Fold the imported graph again with a symbol for a time axis of fixed size."""
+        """Free a time axis of fixed size; find the time line again."""
+        graph = self._with_free_time(timeline).with_(states=pairs)
+        line = find_timeline(graph)
+        if line is None or line.obstacle is not None:
+            raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
+        return graph, line
+
+    def _with_free_time(self, timeline: Timeline) -> Graph:
+        """Put a symbol in the place of a time axis of fixed size.
+
+        The imported graph is folded again with it. A loop that was unrolled ties that graph to its
+        number of steps; then the axis is followed through the graph that was put together again.
+        """
         fixed = {
             v.name: axis
             for v in self.graph.inputs
             if (axis := timeline.axes.get(v.name)) is not None
             and isinstance(v.type.shape[axis], int)
         }
-        graph = self.graph.with_(states=pairs)
-        if fixed:
-            sizes = [s for v in self.imported.inputs for s in v.type.shape]
-            name = fresh(_TIME, {n for s in sizes for n in symbols_of(s)})
-            inputs = tuple(
-                _free(v, fixed[v.name], name) if v.name in fixed else v
-                for v in self.imported.inputs
-            )
-            graph = recover(fold(self.imported.with_(inputs=inputs))).with_(states=pairs)
-        line = find_timeline(graph)
-        if line is None or line.obstacle is not None:
-            raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
-        return graph, line
+        if not fixed:
+            return self.graph
+        sizes = [s for v in self.imported.inputs for s in v.type.shape]
+        name = fresh(_TIME, {n for s in sizes for n in symbols_of(s)})
+        inputs = tuple(
+            _free(v, fixed[v.name], name) if v.name in fixed else v for v in self.imported.inputs
+        )
+        try:
+            graph = recover(fold(self.imported.with_(inputs=inputs)))
+            if find_timeline(graph) is not None:
+                return graph
+        except (RNNEngineError, UndecidedError):
+            pass
+        return fold(free_axis(self.graph, fixed, name))
 
 
 def _ports(form: Form) -> tuple[object, ...]:
