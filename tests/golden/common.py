@@ -140,6 +140,18 @@ def rezipped(
     return made.getvalue()
 
 
-def undated(metadata: bytes) -> bytes:
-    """Replace the date in the metadata of a ``.keras`` archive."""
-    return re.sub(rb'"date_saved": "[^"]*"', b'"date_saved": "1980-01-01@00:00:00"', metadata)
+def undated(member: str, data: bytes) -> bytes:
+    """Members of a ``.keras`` archive without what differs from run to run.
+
+    That is the date in the metadata, and the addresses that objects go by in the configuration.
+    """
+    if member == "metadata.json":
+        return re.sub(rb'"date_saved": "[^"]*"', b'"date_saved": "1980-01-01@00:00:00"', data)
+    seen: dict[bytes, int] = {}
+
+    def number(match: re.Match[bytes]) -> bytes:
+        return b"%s%d" % (match[1], seen.setdefault(match[2], len(seen) + 1))
+
+    if member == "config.json":
+        return re.sub(rb'("shared_object_id": )(\d+)', number, data)
+    return data

@@ -81,7 +81,8 @@ def grid(value: Array) -> Array:
 class Old:
     """A file: what it says of its layers, and the layers of tf.keras that compute the same.
 
-    ``layouts`` has a function for every layer with weights.
+    ``layouts`` has a function for every layer with weights. With an ``architecture``, what the file
+    says is left out: it has the weights alone.
     """
 
     what: str
@@ -91,6 +92,7 @@ class Old:
     layouts: tuple[Callable[[Sequence[Array]], Arrays], ...]
     pieces: bool = False
     shape: tuple[int | None, ...] = (None, 3)
+    architecture: str = ""
 
 
 def entry(kind: str, **config: Any) -> dict[str, Any]:
@@ -184,6 +186,21 @@ FILES: dict[str, Old] = {
                  la.Bidirectional(la.GRU(3, **HARD, **BEFORE), merge_mode="sum")],
         (halves(keras_1), halves(keras_1)), pieces=True,
     ),
+    "cudnn_weights": Old(
+        "weights alone of CuDNNLSTM and CuDNNGRU", "2.2.4",
+        (entry("CuDNNLSTM"), entry("CuDNNGRU"), entry("Dense")),
+        lambda: [la.LSTM(4, **SEQ), la.GRU(3, **SEQ), la.Dense(2)], (cudnn, cudnn, same),
+        architecture="rn.Sequential(rn.LSTM(units=4), rn.GRU(units=3), rn.Dense(2))",
+    ),
+    "cudnn_weights_bidirectional": Old(
+        "weights alone of Bidirectional around CuDNNGRU and CuDNNLSTM", "2.2.4",
+        (entry("Bidirectional"), entry("Bidirectional")),
+        lambda: [la.Bidirectional(la.GRU(4, **SEQ)),
+                 la.Bidirectional(la.LSTM(3, **SEQ), merge_mode="sum")],
+        (halves(cudnn), halves(cudnn)),
+        architecture="rn.Sequential(rn.GRU(units=4, bidirectional=True), "
+        "rn.LSTM(units=3, bidirectional=True, merge_mode='sum'))",
+    ),
     "keras_2_0": Old(
         "defaults of Keras 2.0: hard_sigmoid, reset before the product", "2.0.4",
         (entry("LSTM", units=4, **SEQ), entry("GRU", units=3, **SEQ), entry("SimpleRNN", units=2)),
@@ -213,6 +230,15 @@ def listed(group: Any, key: str, names: list[bytes], pieces: bool) -> None:
         group.attrs[f"{key}{i // CHUNK}"] = np.array(names[i : i + CHUNK], dtype="S")
 
 
+def named(old: Old, layer: str, count: int) -> list[str]:
+    """Names of a layer's arrays; with a configuration only their order counts."""
+    if not old.architecture:
+        return [f"{layer}_{i}:0" for i in range(count)]
+    roles = ("kernel:0", "recurrent_kernel:0", "bias:0") if count > 2 else ("kernel:0", "bias:0")
+    sides = ("forward_rnn", "backward_rnn") if count > 3 else (layer,)
+    return [f"{layer}/{side}/{role}" for side in sides for role in roles]
+
+
 def composed(old: Old, made: Any, path: Path) -> bytes:
     """Write the file; layers without weights are listed too."""
     raw = [
@@ -224,17 +250,19 @@ def composed(old: Old, made: Any, path: Path) -> bytes:
     with h5py.File(path, "w") as file:
         file.attrs["keras_version"] = np.bytes_(old.version)
         file.attrs["backend"] = np.bytes_("tensorflow")
-        file.attrs["model_config"] = np.bytes_(
-            json.dumps({"class_name": "Sequential", "config": raw})
-        )
-        top = file.create_group("model_weights")
-        for key in ("keras_version", "backend"):
-            top.attrs[key] = file.attrs[key]
+        top = file
+        if not old.architecture:
+            file.attrs["model_config"] = np.bytes_(
+                json.dumps({"class_name": "Sequential", "config": raw})
+            )
+            top = file.create_group("model_weights")
+            for key in ("keras_version", "backend"):
+                top.attrs[key] = file.attrs[key]
         listed(top, "layer_names", [layer.name.encode() for layer in made.layers], old.pieces)
         for layer in made.layers:
             group = top.create_group(layer.name)
             arrays = layouts.pop(0)(layer.get_weights()) if layer.weights else []
-            names = [f"{layer.name}_{i}:0".encode() for i in range(len(arrays))]
+            names = [name.encode() for name in named(old, layer.name, len(arrays))]
             listed(group, "weight_names", names, old.pieces)
             for name, array in zip(names, arrays, strict=True):
                 group[name.decode()] = array
@@ -272,7 +300,8 @@ def main() -> None:
         double = network(old, "float64")
         double.set_weights(weights)
         exact = [np.asarray(double(x.astype(np.float64), training=False))]
-        folder.add(f"{name}.h5", content, old.what, [x], exact, witness)
+        load = {"architecture": old.architecture} if old.architecture else {}
+        folder.add(f"{name}.h5", content, old.what, [x], exact, witness, load=load)
     folder.close()
 
 

@@ -73,7 +73,7 @@ def saved(made: Any, container: str) -> bytes:
         return content
     return rezipped(
         content,
-        change=lambda name, data: undated(data) if name == "metadata.json" else data,
+        change=undated,
         method=zipfile.ZIP_DEFLATED if len(content) > ROOMY else zipfile.ZIP_STORED,
     )
 
