@@ -269,6 +269,10 @@ class SizedModel(Model):
         """Return the network as imported with numbers for its sizes."""
         return self._sized.graph_at(sizes)
 
+    def portable_graph(self) -> Graph:
+        """Refuse: a file holds one graph for all sizes."""
+        raise UnsupportedModelError(f"save: {self._reason}; keep the file that it was loaded from")
+
     def run(
         self,
         x: Any,

@@ -211,3 +211,33 @@ def test_measures() -> None:
     assert contract(np.array([0.5, -3.0, np.inf]), 50) == pytest.approx(6e-6)
     assert contract(np.array([0.5]), 51) == pytest.approx(1e-5)
     assert contract(np.array([5]), 1) == 0
+
+
+def test_models_that_are_compiled_for_given_sizes(tmp_path: Path) -> None:
+    """They are validated from their file; no other file can hold them for all sizes."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper = onnx.helper
+    numbers = {"axis": [1], "two": [2], "zero": [0]}
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "axis"], ["t"]),
+        helper.make_node("Div", ["t", "two"], ["half"]),
+        helper.make_node("Slice", ["x", "zero", "half", "axis"], ["y"]),
+    ]  # fmt: skip
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [info("x", 1, ["b", "t", 3])], [info("y", 1, ["b", None, 3])],
+        [onnx.numpy_helper.from_array(np.array(v), k) for k, v in numbers.items()],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 9
+    content = proto.SerializeToString()
+    found = rn.validate(content)
+    assert found.passed, str(found)
+    assert found.reference.startswith("onnxruntime")
+    model = rn.load(content)
+    with pytest.raises(rn.FrameworkError, match="pass the file it was made from"):
+        rn.validate(model, "onnxruntime")
+    assert rn.validate(model, "onnxruntime", source=content).passed
+    with pytest.raises(rn.UnsupportedModelError, match="keep the file"):
+        rn.save(model, tmp_path / "m.rnne")

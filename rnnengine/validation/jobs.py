@@ -25,6 +25,7 @@ from rnnengine.layers import (
     describe,
     operator,
 )
+from rnnengine.model import SizedModel
 from rnnengine.ops.recurrent import Activation, RecurrentAttrs
 from rnnengine.validation.frameworks import FRAMEWORKS, Job, installed
 from rnnengine.validation.samples import RECURRENT, Sample
@@ -88,6 +89,10 @@ def _onnxruntime(subject: Subject, framework: str, samples: Sequence[Sample]) ->
         constants = subject.options.get("constants") or {}
         words["constants"] = {k: np.asarray(v).tolist() for k, v in constants.items()}
         return Job(framework, samples, ("model.onnx", subject.content), words)
+    if isinstance(subject.model, SizedModel):
+        raise FrameworkError(
+            "the model has no ONNX form for all sizes; pass the file it was made from"
+        )
     try:
         content = onnx_content(subject.model.graph)
     except ImportError:

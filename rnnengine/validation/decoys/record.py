@@ -9,11 +9,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from rnnengine.graph import Graph, Node, fresh
+from rnnengine.ops import infer_types
 from rnnengine.validation.decoys.checkpoint import Module
+from rnnengine.validation.samples import RECURRENT
 
 __all__ = [
-    "OPERAND", "Array", "Change", "Decoy", "Variant", "constant", "made_of", "rewired",
-    "with_attrs", "with_operands",
+    "MOVES", "OPERAND", "RECURRENT", "Array", "Change", "Decoy", "Variant", "constant",
+    "decoy", "made_of", "part", "rewired", "shape_of", "with_attrs", "with_operands",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -23,6 +25,11 @@ OPERAND = {
     "proj": 9, "mask": 10,
 }  # fmt: skip
 """Positions in the table of :mod:`rnnengine.ops.recurrent.common`."""
+
+MOVES = (
+    "Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "Concat", "Slice", "Cast", "Expand",
+)  # fmt: skip
+"""Operators that move elements and change none."""
 
 Change: TypeAlias = Callable[[Graph, Node, Sequence[Module]], Graph | None]
 """(settled graph with numbers for its sizes, node, modules of the checkpoint) -> the graph as the
@@ -57,6 +64,22 @@ class Decoy:
     name: str
     meaning: str
     variants: tuple[Variant, ...] = field(default=())
+
+
+def decoy(key: str, name: str, meaning: str, *variants: tuple[Any, ...]) -> Decoy:
+    """Return a mistake with its forms, each (detail, change) or (detail, change, frees)."""
+    return Decoy(key, name, meaning, tuple(Variant(*v) for v in variants))
+
+
+def shape_of(graph: Graph, name: str) -> tuple[int, ...]:
+    """Shape of a value of a graph that has numbers for its sizes."""
+    return tuple(int(str(size)) for size in infer_types(graph)[name].shape)
+
+
+def part(name: str, value: str, out: str, axis: int, start: int, size: int, step: int) -> Node:
+    """Return a node that takes some elements of one axis."""
+    attrs = {"axes": (axis,), "starts": (start,), "sizes": (size,), "steps": (step,)}
+    return Node("Slice", name, (value,), (out,), attrs)
 
 
 def constant(graph: Graph, node: Node, what: str) -> Array | None:

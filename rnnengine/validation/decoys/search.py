@@ -12,7 +12,7 @@ import numpy as np
 from rnnengine.errors import RNNEngineError
 from rnnengine.graph import Graph, TensorType, Value
 from rnnengine.ops import evaluate
-from rnnengine.validation.decoys import cells, layout, quantised
+from rnnengine.validation.decoys import cells, directions, quantised, stacks, state
 from rnnengine.validation.decoys.checkpoint import modules_of
 from rnnengine.validation.decoys.fitting import FITS, MOST, Fit, solve
 from rnnengine.validation.decoys.record import Decoy, Variant
@@ -25,7 +25,9 @@ __all__ = ["DECOYS", "Question", "explain"]
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
-DECOYS: tuple[Decoy, ...] = (*cells.DECOYS, *layout.DECOYS, *quantised.DECOYS)
+DECOYS: tuple[Decoy, ...] = (
+    *cells.DECOYS, *directions.DECOYS, *state.DECOYS, *stacks.DECOYS, *quantised.DECOYS,
+)  # fmt: skip
 """Every known mistake, the likelier and simpler ones first."""
 
 _NEAR = 10.0
