@@ -14,6 +14,7 @@ from rnnengine.errors import RNNEngineError, UnsupportedModelError
 from rnnengine.graph import Graph
 from rnnengine.importers import load_graph
 from rnnengine.importers.keras import import_weights
+from rnnengine.model import Model
 from rnnengine.ops import evaluate
 
 pytest.importorskip("pyfive", reason="pyfive is not installed")
@@ -105,6 +106,7 @@ def agree(graph: Graph, net: Any, feeds: dict[str, Any]) -> None:
     want = net.predict_on_batch(next(iter(feeds.values())))
     (got,) = evaluate(graph, feeds).values()
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(Model(graph).run(feeds), got, rtol=1e-5, atol=1e-6)
 
 
 def textgenrnn() -> Any:
