@@ -419,6 +419,36 @@ def _set(*path: Any, to: Any) -> Callable[[Any], None]:
     return change
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Symbol('s0', positive=True, integer=True)", "s0"),
+        ("Mul(Integer(2), Symbol('s0', integer=True))", "2*s0"),
+        ("Add(Mul(Integer(-1), Symbol('u1')), Integer(3))", "-1*u1 + 3"),
+        ("2*s0*s1 + 1", "2*s0*s1 + 1"),
+        ("s7", "s7"),
+        ("Integer(4)", "4"),
+        ("__import__('os')", None),
+        ("Symbol(", None),
+        ("Symbol('s0'", None),
+        ("s0 s1", None),
+        ("s0**2", None),
+        ("Max(1, s0)", None),
+        ("(" * 5000, None),
+        ("-" * 5000 + "1", None),
+        ("", None),
+    ],
+)
+def test_sizes_as_sympy_writes_them(text: str, expected: str | None) -> None:
+    from rnnengine.importers.torch.aten.program import _Expression
+
+    if expected is None:
+        with pytest.raises((ValueError, RecursionError)):
+            _Expression(text).size()
+    else:
+        assert str(_Expression(text).size()) == expected
+
+
 NODE = ("graph", "nodes", -1)
 DAMAGED = {
     "no nodes": _set("graph", "nodes", to=None),

@@ -5,8 +5,8 @@ The layout is that of ``torch/_export/serde/schema.py``: tagged unions such as `
 
 from __future__ import annotations
 
-import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -308,37 +308,84 @@ def _size(raw: Any, where: str) -> Size:
         return content
     text = _text(_field(content, "expr_str", where), where) if tag == "as_expr" else ""
     try:
-        return _expression(ast.parse(text, mode="eval").body, 0)
-    except (SyntaxError, ValueError, UndecidedError, RecursionError):
+        return _Expression(text).size()
+    except (ValueError, UndecidedError, RecursionError):
         raise UnsupportedModelError(
             f"{where}: its size {text or brief(raw)!r} is no sum of products of named sizes; export"
             " with plain dynamic sizes"
         ) from None
 
 
-def _expression(tree: ast.expr, depth: int) -> Size:
-    """A size written as an expression of sympy's; it is parsed, never evaluated."""
-    if depth > _DEEPEST:
-        raise ValueError
-    if isinstance(tree, ast.Constant) and type(tree.value) is int and abs(tree.value) < 1 << 48:
-        return tree.value
-    if isinstance(tree, ast.Name):
-        return symbol(tree.id)
-    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add | ast.Mult):
-        left, right = _expression(tree.left, depth + 1), _expression(tree.right, depth + 1)
-        return left + right if isinstance(tree.op, ast.Add) else left * right
-    if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.args:
-        first = tree.args[0]
-        if tree.func.id == "Symbol" and isinstance(first, ast.Constant):
-            if isinstance(first.value, str) and first.value.isidentifier():
-                return symbol(first.value)
-        elif tree.func.id in ("Integer", "Add", "Mul"):
-            parts = [_expression(a, depth + 1) for a in tree.args]
-            total = parts[0]
-            for part in parts[1:]:
-                total = total * part if tree.func.id == "Mul" else total + part
-            return total
-    raise ValueError
+_TOKEN = re.compile(r"\s*(?:(\d{1,15})|([A-Za-z_]\w*)|'([A-Za-z_]\w*)'|(.))")
+
+
+class _Expression:
+    """A size as sympy writes it, ``Mul(Integer(2), Symbol('s0'))`` or ``2*s0``; only ever read."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens = [match.groups() for match in _TOKEN.finditer(text.strip())]
+        self._at = 0
+
+    def size(self) -> Size:
+        """The whole text as a size; ValueError where it is none."""
+        found = self._sum(0)
+        if self._at != len(self._tokens):
+            raise ValueError
+        return found
+
+    def _next(self, mark: str) -> bool:
+        """Step over a mark if it comes next."""
+        if self._at < len(self._tokens) and self._tokens[self._at][3] == mark:
+            self._at += 1
+            return True
+        return False
+
+    def _sum(self, depth: int) -> Size:
+        found = self._product(depth)
+        while self._next("+"):
+            found = found + self._product(depth)
+        return found
+
+    def _product(self, depth: int) -> Size:
+        found = self._atom(depth)
+        while self._next("*"):
+            found = found * self._atom(depth)
+        return found
+
+    def _atom(self, depth: int) -> Size:
+        if depth > _DEEPEST or self._at >= len(self._tokens):
+            raise ValueError
+        number, name, _, mark = self._tokens[self._at]
+        self._at += 1
+        if mark == "-":
+            return self._atom(depth + 1) * -1
+        if number is not None:
+            return int(number)
+        if name is None:
+            raise ValueError
+        if not self._next("("):
+            return symbol(name)
+        return self._symbol() if name == "Symbol" else self._call(name, depth)
+
+    def _symbol(self) -> Size:
+        """The name of a symbol; what is assumed of it does not matter here."""
+        named = self._tokens[self._at][2] if self._at < len(self._tokens) else None
+        if named is None:
+            raise ValueError
+        while not self._next(")"):
+            self._at += 1
+            if self._at >= len(self._tokens):
+                raise ValueError
+        return symbol(named)
+
+    def _call(self, name: str, depth: int) -> Size:
+        found = self._sum(depth + 1)
+        while self._next(","):
+            part = self._sum(depth + 1)
+            found = found * part if name == "Mul" else found + part
+        if name not in ("Add", "Integer", "Mul") or not self._next(")"):
+            raise ValueError
+        return found
 
 
 def _limits(raw: Any) -> dict[str, tuple[int, int | None]]:
