@@ -14,6 +14,7 @@ FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 BENCH = re.compile(r"<!-- bench: (\S+) -->\n(.*?)<!-- /bench -->", re.DOTALL)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # torch.export of an LSTM
 def test_python_blocks_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
