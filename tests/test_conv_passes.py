@@ -17,6 +17,7 @@ from rnnengine.ops import evaluate
 from rnnengine.passes.fold import fold
 from rnnengine.passes.fold_batch_norm import fold_batch_norm
 from rnnengine.passes.fuse_conv import fuse_conv
+from rnnengine.passes.fuse_pad import fuse_pad
 from test_emission import node
 
 Array = np.ndarray[Any, Any]
@@ -92,7 +93,7 @@ for _op in ("Tanh", "LeakyRelu", "Elu", "HardSigmoid", "Softplus"):
 
 
 def joined(graph: Graph) -> Graph:
-    return fuse_conv(fold_batch_norm(fold(graph)))
+    return fuse_conv(fold_batch_norm(fuse_pad(fold(graph))))
 
 
 @pytest.mark.parametrize("name", STEPS)

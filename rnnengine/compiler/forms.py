@@ -23,12 +23,14 @@ from rnnengine.graph import (
     symbols_of,
 )
 from rnnengine.ops import infer_types
+from rnnengine.passes.convolution_state import convolution_state
 from rnnengine.passes.expose_state import expose_state
 from rnnengine.passes.fold import fold
 from rnnengine.passes.fold_batch_norm import fold_batch_norm
 from rnnengine.passes.free_axis import free_axis, free_batch
 from rnnengine.passes.fuse_conv import fuse_conv
 from rnnengine.passes.fuse_linear import fuse_linear
+from rnnengine.passes.fuse_pad import fuse_pad
 from rnnengine.passes.lengths import own_lengths, with_lengths
 from rnnengine.passes.pair_state import find_pairs, given_pairs
 from rnnengine.passes.recover import recover
@@ -103,7 +105,11 @@ class Form:
     def check_batch(self, batch: int) -> None:
         """Hold a batch that the caller gave against a model whose batch is fixed."""
         kinds = {v.name: v.type for v in self.graph.inputs}
-        sizes = {kinds[s.input].shape[1] for s in self.graph.states if kinds[s.input].rank == 3}
+        sizes = {
+            kinds[s.input].shape[s.batch_axis]
+            for s in self.graph.states
+            if kinds[s.input].rank == 3 or s.batch_axis == 0
+        }
         if sizes and batch not in sizes:
             fixed = ", ".join(sorted(map(str, sizes)))
             raise ShapeError(f"stream: the model's batch is fixed at {fixed}, got {batch}")
@@ -199,7 +205,7 @@ class Source:
     def _compile(self, graph: Graph, timeline: Timeline | None) -> Compiled:
         axes = timeline.axes if timeline is not None else {}
         return compile_graph(
-            fuse_linear(fuse_conv(fold_batch_norm(graph))),
+            fuse_linear(fuse_conv(fold_batch_norm(fuse_pad(graph)))),
             self.isa,
             time_axes=axes,
             declared=self._declared,
@@ -236,20 +242,23 @@ class Source:
         return Form(self._compile(stated, None), stated, None, None)
 
     def _implicit(self) -> Form:
-        """Expose the state of every recurrent node along time."""
-        timeline = find_timeline(self.graph)
+        """Expose the state of every recurrent node along time, and the past of causal windows."""
+        timeline = find_timeline(fuse_pad(self.graph), windows=True)
         if timeline is None:
             raise UnsupportedModelError("no recurrent layer runs along an axis of an input")
         if timeline.obstacle is not None:
             raise UnsupportedModelError(timeline.obstacle)
-        graph, line = self._freed(timeline, ())
-        exposed = expose_state(graph, line)
+        graph, line = self._freed(timeline, (), windows=True)
+        exposed = convolution_state(expose_state(graph, line), line)
         return Form(self._compile(exposed, line), exposed, line, None)
 
-    def _freed(self, timeline: Timeline, pairs: tuple[State, ...]) -> tuple[Graph, Timeline]:
+    def _freed(
+        self, timeline: Timeline, pairs: tuple[State, ...], *, windows: bool = False
+    ) -> tuple[Graph, Timeline]:
         """Free a time axis of fixed size; find the time line again."""
         graph = self._with_free_time(timeline).with_(states=pairs)
-        line = find_timeline(graph)
+        graph = fuse_pad(graph) if windows else graph
+        line = find_timeline(graph, windows=windows)
         if line is None or line.obstacle is not None:
             raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
         return graph, line

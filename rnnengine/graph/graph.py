@@ -60,6 +60,8 @@ class State:
     ``start`` and ``shape`` say which slice of the output feeds the input (None: all of it);
     ``initial`` broadcasts to the input's shape and is its value in a fresh stream (None: zeros).
     ``implicit`` marks state that a pass exposed: callers of ``run`` do not see it as an input.
+    ``batch_axis`` is the axis of the input that is the batch; what the graph itself declares may
+    have none there.
     """
 
     name: str
@@ -68,6 +70,7 @@ class State:
     start: tuple[int, ...] | None = None
     initial: np.ndarray[Any, Any] | None = None
     implicit: bool = True
+    batch_axis: int = 1
 
 
 @dataclass(frozen=True)

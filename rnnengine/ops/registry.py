@@ -84,10 +84,13 @@ class Window:
         return self.ahead == 0 and self.after == 0 and self.stride == 1
 
     def __str__(self) -> str:
-        text = f"reads {self.taps} time steps at once"
+        text = f"reads {self.taps} time step{'s' * (self.taps > 1)} at once"
         text += f", {self.dilation} apart" if self.dilation > 1 else ""
         text += f", and moves on by {self.stride}" if self.stride > 1 else ""
-        return text + (f"; it looks {self.ahead} steps ahead" if self.ahead > 0 else "")
+        if self.ahead > 0:
+            text += f"; it looks {self.ahead} step{'s' * (self.ahead > 1)} ahead, so a stream would"
+            return text + " have to wait for them"
+        return text
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Join a convolution with the padding before it and the bias and activation after it."""
+"""Join a convolution with the bias and activation after it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,9 +21,8 @@ _CONVOLUTIONS = ("Conv", "ConvTranspose")
 def fuse_conv(graph: Graph) -> Graph:
     """Absorb into Conv and ConvTranspose what only they produce or read.
 
-    A Pad with zeros in front of a Conv becomes its ``pads``; an Add of one constant for each
-    channel becomes its bias, where it has none, and starts the sum; a unary operator or PRelu
-    becomes its activation.
+    An Add of one constant for each channel becomes the bias, where there is none, and starts the
+    sum; a unary operator or PRelu becomes the activation.
     """
     if not any(node.op in _CONVOLUTIONS for node in graph.nodes):
         return graph
@@ -45,7 +44,6 @@ class _Fuser:
         self.joined: dict[int, Node] = {}
         self.absorbed: set[int] = set()
         self._readers = graph.consumers()
-        self._makers = graph.producers()
         self._taken = set(self.types)
 
     def join(self, node: Node) -> None:
@@ -53,7 +51,6 @@ class _Fuser:
         inputs: list[str | None] = [*node.inputs, None, None][:4]
         attrs = dict(node.attrs)
         result = node.outputs[0]
-        self._pad(node, inputs, attrs)
         follower = self._only_reader(result)
         if follower is not None and inputs[2] is None and follower.op == "Add":
             bias = self._per_channel(follower, result, _channels(self.types, result))
@@ -83,27 +80,6 @@ class _Fuser:
         name = fresh(base, self._taken)
         self.constants[name] = np.ascontiguousarray(value, np.float32)
         return name
-
-    def _pad(self, node: Node, inputs: list[str | None], attrs: dict[str, object]) -> None:
-        """Zeros in front of and behind the spatial axes become padding of the convolution."""
-        pad = self._makers.get(node.inputs[0] or "")
-        weights = self.constants.get(node.inputs[1] or "")
-        if node.op != "Conv" or pad is None or weights is None or pad.op != "Pad":
-            return
-        if self._only_reader(pad.outputs[0]) is not node or not np.all(np.isfinite(weights)):
-            return
-        amounts = pad.attrs.get("pads")
-        value = pad.attrs.get("value")
-        if pad.attrs.get("mode", "constant") != "constant" or value not in (None, 0.0):
-            return
-        if amounts is None or len(pad.inputs) > 1 or not _spatial(amounts):
-            return
-        own: Sequence[int] = tuple(node.attrs["pads"])
-        half, rank = len(amounts) // 2, len(own) // 2
-        added = (*amounts[half - rank : half], *amounts[len(amounts) - rank :])
-        attrs["pads"] = tuple(a + b for a, b in zip(own, added, strict=True))
-        inputs[0] = pad.inputs[0]
-        self._absorb(pad)
 
     def _per_channel(self, node: Node, product: str | None, channels: int) -> Array | None:
         """Constant of one number for each channel that an Add puts on a result [N, C, ..]."""
@@ -135,14 +111,6 @@ class _Fuser:
         if vector is not None:
             inputs[3] = self._constant(f"{node.name}.slope", vector)
         return vector is not None
-
-
-def _spatial(amounts: Sequence[object]) -> bool:
-    """Whether padding is numbers from 0 up, and nothing for batch and channels."""
-    if not all(isinstance(a, int) and a >= 0 for a in amounts):
-        return False
-    half = len(amounts) // 2
-    return not any((*amounts[:2], *amounts[half : half + 2]))
 
 
 def _channels(types: Mapping[str, TensorType], name: str | None) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rnnengine.graph import Dim, Graph, Node, TensorType, UndecidedError
 from rnnengine.ops import NotAlongTime, infer_types, registry
-from rnnengine.ops.registry import Array
+from rnnengine.ops.registry import Array, Window
 from rnnengine.ops.types import describe
 
 __all__ = ["Timeline", "find_timeline"]
@@ -31,6 +31,8 @@ class Timeline:
         The node that the obstacle names.
     pointwise : bool
         Whether everything but the recurrent nodes keeps time steps apart.
+    windows : tuple of (Node, Window)
+        Nodes whose windows slide along time and look back only, where these were to be followed.
     """
 
     axes: Mapping[str, int | None]
@@ -38,11 +40,15 @@ class Timeline:
     obstacle: str | None = None
     node: Node | None = None
     pointwise: bool = True
+    windows: tuple[tuple[Node, Window], ...] = ()
     types: Mapping[str, TensorType] = field(default_factory=dict)
 
 
-def find_timeline(graph: Graph) -> Timeline | None:
+def find_timeline(graph: Graph, *, windows: bool = False) -> Timeline | None:
     """Find the input axis that becomes the sequence axis of a recurrent node.
+
+    With ``windows``, nodes that look back on a fixed number of steps are followed too: they need
+    state of their own, see :mod:`rnnengine.passes.convolution_state`.
 
     Every axis of every input is tried as time: a symbolic size on all inputs that have it,
     a fixed size on its own input. The first that arrives at a recurrent node's sequence axis is
@@ -55,7 +61,9 @@ def find_timeline(graph: Graph) -> Timeline | None:
     """
     types = infer_types(graph)
     found = [
-        line for start in _candidates(graph) if (line := _follow(graph, types, start)).recurrent
+        line
+        for start in _candidates(graph)
+        if (line := _follow(graph, types, start, windows)).recurrent
     ]
     clear = [line for line in found if line.obstacle is None]
     best = clear or found
@@ -84,11 +92,14 @@ def _known(graph: Graph, node: Node) -> list[Array | None]:
     return [graph.constants.get(name) if name else None for name in node.inputs]
 
 
-def _follow(graph: Graph, types: Mapping[str, TensorType], start: Mapping[str, int]) -> Timeline:
+def _follow(
+    graph: Graph, types: Mapping[str, TensorType], start: Mapping[str, int], windows: bool
+) -> Timeline:
     axes: dict[str, int | None] = dict(start)
     recurrent = []
     obstacle: tuple[str, Node] | None = None
     pointwise = True
+    followed: list[tuple[Node, Window]] = []
     for node in graph.nodes:
         given = [axes.get(name) if name else None for name in node.inputs]
         sequence = node.op in _RECURRENT and given[0] == 0
@@ -96,12 +107,27 @@ def _follow(graph: Graph, types: Mapping[str, TensorType], start: Mapping[str, i
             kinds = [types[name] if name else None for name in node.inputs]
             result = registry.get(node.op).stream(node.attrs, kinds, _known(graph, node), given)
         except (NotAlongTime, UndecidedError) as error:
-            obstacle = obstacle or (f"{describe(node)}: {error}", node)
+            window = _window(node, types, given) if isinstance(error, NotAlongTime) else None
+            if windows and window is not None and window.causal and window.pad is not None:
+                followed.append((node, window))
+            else:
+                obstacle = obstacle or (f"{describe(node)}: {error}", node)
+            along = given[0] if window is not None else 0 if sequence else None
+            result = [along if i == 0 else None for i in range(len(node.outputs))]
             pointwise = pointwise and sequence
-            result = [0 if sequence and i == 0 else None for i in range(len(node.outputs))]
         if sequence:
             recurrent.append(node)
         named = zip(node.outputs, result, strict=False)
         axes.update({name: axis for name, axis in named if name is not None})
     text, node_at = obstacle if obstacle else (None, None)
-    return Timeline(axes, tuple(recurrent), text, node_at, pointwise, types)
+    return Timeline(axes, tuple(recurrent), text, node_at, pointwise, tuple(followed), types)
+
+
+def _window(
+    node: Node, types: Mapping[str, TensorType], axes: Sequence[int | None]
+) -> Window | None:
+    """Window of a node that slides along time; None for any other node."""
+    rule = registry.get(node.op).window
+    if rule is None:
+        return None
+    return rule(node.attrs, [types[name] if name else None for name in node.inputs], axes)
