@@ -14,6 +14,7 @@ from rnnengine.ops import infer_types, registry
 from rnnengine.ops.registry import Array
 from rnnengine.passes.fix_sizes import fix_sizes
 from rnnengine.passes.fold import fold
+from rnnengine.passes.name_state import by_name, by_shape
 
 __all__ = ["find_pairs", "given_pairs"]
 
@@ -99,24 +100,42 @@ def _said_slice(
 
 
 def find_pairs(graph: Graph) -> tuple[State, ...]:
-    """States that the graph's structure shows.
+    """States that the graph's structure shows, then those that names and shapes show.
 
     An input whose elements reach a recurrent node's initial state through layout operators only is
     paired with the output, or slice of one, that shows the same elements of the node's final state.
     Elements are followed one by one, by sending their numbers through the layout operators, at two
-    sets of sizes.
+    sets of sizes. What names and shapes say is in :mod:`rnnengine.passes.name_state`.
 
     Raises
     ------
     UnsupportedModelError
         Where such an input exists, but its final state comes out scattered or not at all, or in a
-        place that depends on the sizes.
+        place that depends on the sizes; or where names leave several outputs open.
     """
+    states, failures = _by_structure(graph)
+    types = infer_types(graph)
+    named = by_name(graph, types, states)
+    shown = {state.input for state in named}
+    for name, error in failures.items():
+        if name not in shown:
+            raise error
+    states = (*states, *named)
+    states = (*states, *by_shape(graph, types, states))
+    order = {value.name: i for i, value in enumerate(graph.inputs)}
+    return tuple(sorted(states, key=lambda state: order[state.input]))
+
+
+Found = tuple[tuple[State, ...], dict[str, UnsupportedModelError]]
+
+
+def _by_structure(graph: Graph) -> Found:
+    """Pairs that the structure shows, and why it shows none for other initial states."""
     candidates = _candidates(graph)
     if not candidates:
-        return ()
+        return (), {}
     first, second = (_pairs_at(graph, sizes, candidates) for sizes in _trial_sizes(graph))
-    if first != second:
+    if first[0] != second[0]:
         raise UnsupportedModelError(
             f"where the final states of inputs {', '.join(candidates)} come out depends on the "
             "sizes of the inputs; say the pairs with stream(state={'<output>': '<input>'})"
@@ -142,16 +161,20 @@ def _trial_sizes(graph: Graph) -> list[dict[str, Size]]:
     return [dict(zip(names, sizes, strict=False)) for sizes in _TRIALS]
 
 
-def _pairs_at(graph: Graph, sizes: Mapping[str, Size], candidates: list[str]) -> tuple[State, ...]:
+def _pairs_at(graph: Graph, sizes: Mapping[str, Size], candidates: list[str]) -> Found:
     concrete = fold(fix_sizes(graph, sizes))
     types = infer_types(concrete)
     finals = _final_places(concrete, types)
-    states = []
+    states: list[State] = []
+    failures: dict[str, UnsupportedModelError] = {}
     for name in candidates:
         homes = _initial_homes(concrete, types, name)
         if homes is not None:
-            states.append(_pair(types, name, homes, finals))
-    return tuple(states)
+            try:
+                states.append(_pair(types, name, homes, finals))
+            except UnsupportedModelError as error:
+                failures[name] = error
+    return tuple(states), failures
 
 
 def _send(
