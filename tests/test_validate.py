@@ -241,3 +241,47 @@ def test_models_that_are_compiled_for_given_sizes(tmp_path: Path) -> None:
     assert rn.validate(model, "onnxruntime", source=content).passed
     with pytest.raises(rn.UnsupportedModelError, match="keep the file"):
         rn.save(model, tmp_path / "m.rnne")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras")
+@pytest.mark.filterwarnings("ignore::UserWarning:keras")
+def test_keras_is_given_no_file_with_code_in_it(tmp_path: Path) -> None:
+    """The layers that the caller replaced hold code, which Keras would run."""
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    net = keras.Sequential([keras.Input((None, 3)), layers.Lambda(lambda x: 2 * x), layers.GRU(4)])
+    net.save(tmp_path / "m.h5")
+
+    def twice(layer: rn.LayerCall, x: rn.Value) -> rn.Value:
+        result: rn.Value = layer.op("Mul", x, 2.0)
+        return result
+
+    path, words = tmp_path / "m.h5", {"replacements": {"Lambda": twice}}
+    assert rn.validate(path, **words).passed
+    with pytest.raises(rn.FrameworkError, match="would run the code"):
+        rn.validate(path, "keras", **words)
+    with pytest.raises(rn.UnsupportedModelError, match="Lambda"):
+        rn.validate(rn.load(path, **words), "keras", source=path)
+
+
+def test_freed_sizes(weights: dict[str, Array]) -> None:
+    """Sizes that the file fixes are run at others, which its own framework refuses."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, info = onnx.helper, onnx.helper.make_tensor_value_info
+    zrn = {k: np.concatenate([np.split(weights[f"enc.{k}_l0"], 3)[i] for i in (1, 0, 2)])
+           for k in ("weight_ih", "weight_hh")}  # fmt: skip
+    node = helper.make_node("GRU", ["x", "W", "R"], ["y"], hidden_size=4)
+    graph = helper.make_graph(
+        [node], "g", [info("x", 1, [6, 1, 3])], [info("y", 1, [6, 1, 1, 4])],
+        [onnx.numpy_helper.from_array(v[None], k) for k, v in zip("WR", zrn.values(), strict=True)],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 9
+    content = proto.SerializeToString()
+    fixed = rn.validate(content)
+    assert {s.shapes["x"] for s in fixed.samples} == {(6, 1, 3)}
+    freed = rn.validate(content, batch="dynamic", time="dynamic")
+    assert fixed.passed
+    assert freed.passed, str(freed)
+    assert {s.shapes["x"][1] for s in freed.samples} == {1, 2, 3, 5}

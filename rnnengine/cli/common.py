@@ -51,6 +51,12 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="fix an input of the model; VALUE is JSON, a number or nested lists",
     )
+    for word in ("batch", "time"):
+        parser.add_argument(
+            f"--{word}",
+            choices=["dynamic"],
+            help=f"free the size of the {word} that the file fixes",
+        )
     parser.add_argument("--external-data", metavar="FOLDER", help="where ONNX tensors may stand")
 
 
@@ -81,6 +87,8 @@ def model_options(options: argparse.Namespace) -> dict[str, Any]:
         "layer": options.layer,
         "prefix": options.prefix,
         "key": options.key,
+        "batch": options.batch,
+        "time": options.time,
         "constants": _constants(options.constants) or None,
         "external_data": options.external_data,
     }

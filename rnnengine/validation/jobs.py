@@ -11,6 +11,7 @@ import numpy as np
 from rnnengine.errors import FrameworkError, RNNEngineError
 from rnnengine.exporting import onnx_content
 from rnnengine.graph import Graph, Node
+from rnnengine.importers import load_graph
 from rnnengine.importers.architecture import Plan, Step, planned
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.layers import (
@@ -107,7 +108,13 @@ def _keras(subject: Subject, framework: str, samples: Sequence[Sample]) -> Job:
         raise FrameworkError(
             f"{framework} opens Keras models with their configuration; this is no such file"
         )
+    if subject.options.get("replacements"):
+        raise FrameworkError(
+            f"{framework} would run the code of the layers that replacements= stands for; compare "
+            "with expected= outputs instead"
+        )
     assert subject.content is not None
+    load_graph(subject.content)  # a source= of the caller's may not have been imported yet
     end = "keras" if subject.content.startswith(b"PK") else "h5"
     words = {"names": [info.name for info in subject.model.outputs]}
     return Job(framework, samples, (f"model.{end}", subject.content), words)

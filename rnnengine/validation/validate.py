@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rnnengine.errors import FrameworkError, RNNEngineError, ShapeError
-from rnnengine.layers import Architecture
+from rnnengine.layers import Architecture, Replacement
 from rnnengine.model import Model
 from rnnengine.validation import decoys
 from rnnengine.validation.frameworks import Answer, Reply, ask
@@ -46,7 +46,10 @@ def validate(
     architecture: Architecture | None = None,
     layer: str | None = None,
     prefix: str = "",
+    replacements: Mapping[str, Replacement] | None = None,
     key: str | None = None,
+    batch: str | None = None,
+    time: str | None = None,
     python: str | os.PathLike[str] | None = None,
     timeout: float = TIMEOUT,
     seed: int = 0,
@@ -68,7 +71,7 @@ def validate(
         these inputs are used.
     source : path or bytes, optional
         The file that a ``Model`` was made from; its weights help to name the cause of a mismatch.
-    constants, external_data, architecture, layer, prefix, key
+    constants, external_data, architecture, layer, prefix, replacements, key, batch, time
         As for :func:`rnnengine.load`, where ``model`` is a file.
     python : path, optional
         Interpreter that has the framework, if not the one that runs.
@@ -101,12 +104,14 @@ def validate(
     float64 is held to the same, one in float32 to ten times that.
 
     The framework runs in a child process on a copy of the file, after the importer has accepted
-    it: that refuses layers with code in them. Keras loads in safe mode, and torch with
+    it: that refuses layers with code in them, and a Keras file in which the caller replaced some is
+    not opened by Keras. Keras loads in safe mode, and torch with
     ``weights_only=True``; nothing is unpickled otherwise.
     """
     options = {
         "constants": constants, "external_data": external_data, "architecture": architecture,
-        "layer": layer, "prefix": prefix or None, "key": key,
+        "layer": layer, "prefix": prefix or None, "replacements": replacements, "key": key,
+        "batch": batch, "time": time,
     }  # fmt: skip
     subject = Subject(model, source, {k: v for k, v in options.items() if v is not None})
     samples = _samples(subject, inputs, expected, seed)
