@@ -101,16 +101,30 @@ INLINE void store_block(const vf *acc, float *to, size_t row_stride, size_t pane
         }                                                                                          \
     } while (0)
 
+/* Rows in blocks of TILE_ROWS, the rest in blocks that leave neither one nor two alone where that can
+ * be: a block reads its weights once, however few rows it has. n_rows is at least 2. */
 #define FOR_ROWS(BLOCK, GATES, PANELS, n_rows, p)                                                  \
     do {                                                                                           \
-        size_t r_ = 0;                                                                             \
-        for (; r_ + TILE_ROWS(GATES) <= (n_rows); r_ += TILE_ROWS(GATES)) {                        \
-            BLOCK(TILE_ROWS(GATES), PANELS, TILE_VECS(GATES), r_, p);                              \
+        size_t r_ = 0, left_ = (n_rows);                                                           \
+        while (left_ >= TILE_ROWS(GATES) &&                                                        \
+               (TILE_ROWS(GATES) < 3 ||                                                            \
+                left_ - TILE_ROWS(GATES) - 1 > (TILE_ROWS(GATES) > 4))) {                          \
+            DO_ROWS(BLOCK, TILE_ROWS(GATES), GATES, PANELS, p);                                    \
         }                                                                                          \
-        for (; r_ + 2 <= (n_rows); r_ += 2) {                                                      \
-            BLOCK(2, PANELS, TILE_VECS(GATES), r_, p);                                             \
+        while (TILE_ROWS(GATES) > 4 && left_ >= 4 && left_ - 5 > 1) {                              \
+            DO_ROWS(BLOCK, 4, GATES, PANELS, p);                                                   \
         }                                                                                          \
-        for (; r_ < (n_rows); r_++) {                                                              \
-            BLOCK(1, PANELS, TILE_VECS(GATES), r_, p);                                             \
+        while (TILE_ROWS(GATES) > 3 && left_ >= 3 && left_ != 4) {                                 \
+            DO_ROWS(BLOCK, 3, GATES, PANELS, p);                                                   \
+        }                                                                                          \
+        while (left_ >= 2) {                                                                       \
+            DO_ROWS(BLOCK, 2, GATES, PANELS, p);                                                   \
+        }                                                                                          \
+        if (TILE_ROWS(GATES) < 3 && left_ > 0) {                                                   \
+            DO_ROWS(BLOCK, 1, GATES, PANELS, p);                                                   \
         }                                                                                          \
     } while (0)
+
+#define DO_ROWS(BLOCK, ROWS, GATES, PANELS, p)                                                     \
+    BLOCK(ROWS, PANELS, TILE_VECS(GATES), r_, p);                                                  \
+    r_ += (ROWS), left_ -= (ROWS)
