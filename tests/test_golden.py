@@ -34,6 +34,14 @@ def test_the_matrix_is_whole() -> None:
     assert max(p.stat().st_size for p in known) <= LARGEST
 
 
+def test_a_layer_inside_time_distributed_has_no_stream() -> None:
+    """It has several states for each row; the model runs whole sequences all the same."""
+    pytest.importorskip("pyfive", reason="pyfive is not installed")
+    model = load(FILES["composed/cudnn_time_distributed.h5"])
+    with pytest.raises(rn.UnsupportedModelError, match=r"over 4\*batch rows, several for each"):
+        model.stream()
+
+
 @pytest.mark.zoo
 def test_ethnicolr_labels(zoo: Path) -> None:
     """The labels that tf.keras gives to 2000 names, and its probabilities."""

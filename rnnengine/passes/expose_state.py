@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Graph, Node, State, TensorType, Value, fresh
+from rnnengine.graph import Graph, Node, State, TensorType, Value, fresh, symbols_of
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import describe
 from rnnengine.passes.timeline import Timeline
@@ -83,7 +83,13 @@ def _state_type(node: Node, timeline: Timeline, letter: str) -> TensorType:
     assert x_name is not None and r_name is not None
     x, r = timeline.types[x_name], timeline.types[r_name]
     width = r.shape[2] if letter == "h" else node.attrs["hidden_size"]
-    return TensorType(np.dtype(np.float32), (r.shape[0], x.shape[1], width))
+    rows = x.shape[1]
+    if not isinstance(rows, int) and str(rows) not in symbols_of(rows):
+        raise UnsupportedModelError(
+            f"{describe(node)}: it runs over {rows} rows, several for each row of the model's "
+            "inputs; a stream has one state for each; run whole sequences"
+        )
+    return TensorType(np.dtype(np.float32), (r.shape[0], rows, width))
 
 
 def _is_constant(graph: Graph, node: Node, operand: int, sources: dict[str, Node]) -> bool:
