@@ -62,9 +62,12 @@ def _layer(item: Any, where: str) -> layers.Layer:
 
 def _is_layer(kind: Any) -> bool:
     """Whether JSON may name it: a layer of one input that stands for itself."""
-    if kind is layers.Dense:
+    if kind in (layers.Dense, layers.Conv1D, layers.LayerNormalization, layers.BatchNormalization):
         return True
+    concrete = (layers.Conv1d, layers.MaxPool1d, layers.AvgPool1d)
     abstract = (layers.Layer, layers.Recurrent, layers.Elementwise, layers.Sequential)
+    if isinstance(kind, type) and issubclass(kind, layers.Windowed):
+        return kind in concrete
     return (
         isinstance(kind, type)
         and issubclass(kind, layers.Layer)

@@ -13,16 +13,20 @@ from rnnengine.graph.verify import verify
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.emitting import Nodes
 from rnnengine.importers.single import recurrent_of
-from rnnengine.importers.weights import Group, Place, assign, groups_of
+from rnnengine.importers.weights import Group, Place, assign, groups_of, has_weights
 from rnnengine.layers import (
     Architecture,
+    BatchNorm1d,
     Call,
+    Conv1d,
     Elementwise,
     Embedding,
     InputLayer,
     Layer,
+    LayerNorm,
     Linear,
     Merge,
+    Pool,
     Recurrent,
     Sequential,
     Tensor,
@@ -212,19 +216,34 @@ def _input_of(
     recurrent = next((la for la in layers if isinstance(la, Recurrent)), None)
     batch_first = recurrent is None or bool(recurrent.batch_first)
     axes: tuple[str, ...] = ("batch", "time") if batch_first else ("time", "batch")
-    sized = next((la for la in layers if isinstance(la, Recurrent | Linear | Embedding)), None)
+    sized = next((la for la in layers if isinstance(la, _SIZED)), None)
     if sized is None:
         raise UnsupportedModelError(
-            "architecture: no layer has weights; expected a recurrent, Linear or Embedding layer"
+            "architecture: no layer says the size of the input; expected a recurrent layer, "
+            "Linear, Conv1d, BatchNorm1d or Embedding, or a network that starts with rn.Input"
         )
     if isinstance(sized, Embedding):
         return axes, "int32"
+    if isinstance(sized, Conv1d | BatchNorm1d):
+        return _before_windows(sized, found[id(sized)]), "float32"
     if recurrent is None:
         axes = ("batch",)
     group = found[id(sized)]
     leaf = "weight" if isinstance(sized, Linear) else "weight_ih"
     weight = next(tensor for name, tensor in group.tensors.items() if name.startswith(leaf))
     return (*axes, int(weight.shape[1])), "float32"
+
+
+_SIZED = (Recurrent, Linear, Embedding, Conv1d, BatchNorm1d)
+"""Layers whose weights say how many features their input has."""
+
+
+def _before_windows(layer: Conv1d | BatchNorm1d, group: Group) -> tuple[int | str, ...]:
+    """Shape of the input of a layer that works on channels over time."""
+    size = int(group.tensors["running_mean"].shape[0]) if isinstance(layer, BatchNorm1d) else 0
+    if isinstance(layer, Conv1d):
+        size = int(group.tensors["weight"].shape[1]) * layer.groups
+    return ("batch", "time", size) if layer.channels_last else ("batch", size, "time")
 
 
 def _network(
@@ -250,7 +269,7 @@ def _assigned(
 ) -> dict[int, Group]:
     places: dict[int, Place] = {}
     for step in steps:
-        if isinstance(step.layer, Recurrent | Linear | Embedding):
+        if has_weights(step.layer):
             places.setdefault(id(step.layer), Place(step.layer, step.path, step.said))
     return assign(checkpoint, groups, list(places.values()))
 
@@ -304,6 +323,14 @@ def _one(out: Nodes, step: Step, operands: list[str], found: Mapping[int, Group]
         return {_OUTPUT: out.linear(layer, path, operands[0], found[id(layer)])}
     if isinstance(layer, Embedding):
         return {_OUTPUT: out.embedding(layer, path, operands[0], found[id(layer)])}
+    if isinstance(layer, Conv1d):
+        return {_OUTPUT: out.conv(layer, path, operands[0], found[id(layer)])}
+    if isinstance(layer, Pool):
+        return {_OUTPUT: out.windowed(layer, layer.op, path, operands)}
+    if isinstance(layer, LayerNorm):
+        return {_OUTPUT: out.layer_norm(layer, path, operands[0], group)}
+    if isinstance(layer, BatchNorm1d):
+        return {_OUTPUT: out.batch_norm(layer, path, operands[0], found[id(layer)])}
     if isinstance(layer, Elementwise | Merge):
         return {_OUTPUT: out.add(layer.op, path, operands, layer.attrs())[0]}
     raise ModelFormatError(f"architecture: {describe(layer)} is not a layer of rnnengine")

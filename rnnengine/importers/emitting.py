@@ -11,7 +11,19 @@ from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Node, Size, TensorType, Value, fresh
 from rnnengine.importers import gates
 from rnnengine.importers.weights import Group, suffixes
-from rnnengine.layers import GRU, LSTM, Embedding, Linear, Recurrent, describe, operator
+from rnnengine.layers import (
+    GRU,
+    LSTM,
+    BatchNorm1d,
+    Conv1d,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Recurrent,
+    Windowed,
+    describe,
+    operator,
+)
 from rnnengine.ops import Inference
 from rnnengine.ops.recurrent import RecurrentAttrs
 
@@ -116,6 +128,65 @@ class Nodes:
             )
         table = self.constant(f"{path}.weight", group.tensors["weight"])
         return self._one("Gather", path, [table, ids], {"axis": 0})
+
+    def windowed(self, layer: Windowed, op: str, path: str, operands: Sequence[str]) -> str:
+        """Slide over time, for which the channels come before it."""
+        x, *rest = operands
+        if self.type(x).rank != 3:
+            order = "time, channels" if layer.channels_last else "channels, time"
+            raise UnsupportedModelError(
+                f"{describe(layer)}: its input is {self.type(x)}; expected [batch, {order}]"
+            )
+        if not layer.channels_last:
+            return self._one(op, path, [x, *rest], layer.windows())
+        x = self.transpose(f"{path}.channels", x, (0, 2, 1))
+        y = self._one(op, path, [x, *rest], layer.windows())
+        return self.transpose(f"{path}.steps", y, (0, 2, 1))
+
+    def conv(self, layer: Conv1d, path: str, x: str, group: Group) -> str:
+        """Cross-correlation with a bias, torch.nn.Conv1d with Keras' activation."""
+        leaves = ("weight", "bias") if layer.bias else ("weight",)
+        weights = [self.constant(f"{path}.{leaf}", group.tensors[leaf]) for leaf in leaves]
+        y = self.windowed(layer, "Conv", path, [x, *weights])
+        op, attrs = operator(layer.activation, describe(layer))
+        if op == "Softmax" and not layer.channels_last:
+            attrs = {**attrs, "axis": 1}
+        return y if op == "Identity" else self._one(op, f"{path}.activation", [y], attrs)
+
+    def layer_norm(self, layer: LayerNorm, path: str, x: str, group: Group | None) -> str:
+        """Normalise over the last axes."""
+        shape = self.type(x).shape[-len(layer.sizes) :]
+        sizes = [s for s in shape if isinstance(s, int)]
+        fits = [w in (None, s) for w, s in zip(layer.sizes, shape, strict=False)]
+        if len(sizes) != len(layer.sizes) or not all(fits):
+            raise UnsupportedModelError(
+                f"{describe(layer)}: its input is {self.type(x)}; expected last axes of sizes "
+                f"{layer.sizes}"
+            )
+        tensors = group.tensors if group is not None else {}
+        operands = [x, self.constant(f"{path}.weight", tensors.get("weight", np.ones(sizes)))]
+        if "bias" in tensors:
+            operands.append(self.constant(f"{path}.bias", tensors["bias"]))
+        attrs = {"axis": -len(layer.sizes), "epsilon": layer.eps}
+        return self._one("LayerNormalization", path, operands, attrs)
+
+    def batch_norm(self, layer: BatchNorm1d, path: str, x: str, group: Group) -> str:
+        """Scale and shift along the channels; what is constant of both is worked out in float64."""
+        own = {leaf: tensor.astype(np.float64) for leaf, tensor in group.tensors.items()}
+        size = len(own["running_mean"])
+        rank = self.type(x).rank
+        axis = rank - 1 if layer.channels_last or rank == 2 else 1
+        if rank not in (2, 3) or self.type(x).shape[axis] != size:
+            raise UnsupportedModelError(
+                f"{describe(layer)}: its input is {self.type(x)}; expected {size} channels on axis "
+                f"{axis} of 2 or 3"
+            )
+        scale = own.get("weight", np.ones(size)) / np.sqrt(own["running_var"] + layer.eps)
+        shift = own.get("bias", np.zeros(size)) - own["running_mean"] * scale
+        wide = (-1, *[1] * (rank - 1 - axis))
+        factor = self.constant(f"{path}.scale", scale.reshape(wide))
+        y = self._one("Mul", f"{path}.scale", [x, factor], {})
+        return self._one("Add", path, [y, self.constant(f"{path}.shift", shift.reshape(wide))], {})
 
     def recurrent(
         self, layer: Recurrent, path: str, inputs: Sequence[str], group: Group

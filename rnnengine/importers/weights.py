@@ -11,9 +11,19 @@ import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.importers.checkpoint import Checkpoint
-from rnnengine.layers import LSTM, Embedding, Layer, Linear, Recurrent, describe
+from rnnengine.layers import (
+    LSTM,
+    BatchNorm1d,
+    Conv1d,
+    Embedding,
+    Layer,
+    LayerNorm,
+    Linear,
+    Recurrent,
+    describe,
+)
 
-__all__ = ["Group", "Place", "assign", "expected", "groups_of", "suffixes"]
+__all__ = ["Group", "Place", "assign", "expected", "groups_of", "has_weights", "suffixes"]
 
 Array = np.ndarray[Any, Any]
 
@@ -101,6 +111,16 @@ def expected(layer: Layer, group: Group) -> dict[str, tuple[int | None, ...]]:
         return {**shapes, "bias": (layer.out_features,)} if layer.bias else shapes
     if isinstance(layer, Embedding):
         return {"weight": (layer.num_embeddings, layer.embedding_dim)}
+    if isinstance(layer, Conv1d):
+        inner = None if layer.in_channels is None else layer.in_channels // layer.groups
+        shapes = {"weight": (layer.out_channels, inner, layer.kernel_size)}
+        return {**shapes, "bias": (layer.out_channels,)} if layer.bias else shapes
+    if isinstance(layer, LayerNorm):
+        shapes = {"weight": layer.sizes} if layer.elementwise_affine else {}
+        return {**shapes, "bias": layer.sizes} if layer.bias and shapes else shapes
+    if isinstance(layer, BatchNorm1d):
+        roles = ("weight", "bias") if layer.affine else ()
+        return {r: (layer.num_features,) for r in (*roles, "running_mean", "running_var")}
     assert isinstance(layer, Recurrent)
     rows, shapes = layer.gates * layer.hidden, {}
     for k, ends in enumerate(suffixes(layer, group)):
@@ -113,6 +133,13 @@ def expected(layer: Layer, group: Group) -> dict[str, tuple[int | None, ...]]:
             if isinstance(layer, LSTM) and layer.proj_size:
                 shapes[f"weight_hr{end}"] = (layer.proj_size, layer.hidden)
     return shapes
+
+
+def has_weights(layer: Layer) -> bool:
+    """Whether a layer has tensors in the checkpoint."""
+    if isinstance(layer, LayerNorm):
+        return layer.elementwise_affine
+    return isinstance(layer, Recurrent | Linear | Embedding | Conv1d | BatchNorm1d)
 
 
 def misfit(layer: Layer, group: Group) -> str | None:
