@@ -75,6 +75,11 @@ class Maker:
         names = [n for n, s in self.shapes.items() if not ranks or len(s) in ranks]
         return None if not names else names[int(self.rng.integers(len(names)))]
 
+    def given(self) -> str | None:
+        """Name of an input of rank 1 or more."""
+        names = [n for n, s in self.shapes.items() if n.startswith("x") and s]
+        return None if not names else names[int(self.rng.integers(len(names)))]
+
     def add(self, op: str, inputs: list[str], shape: Shape, **attrs: Any) -> str:
         from onnx import helper
 
@@ -332,6 +337,105 @@ class Maker:
         attrs = {"transA": flip, "transB": flip_b, "alpha": scale[0], "beta": scale[1]}
         self.add("Gemm", operands, (rows, n), **attrs)
 
+    def pad(self) -> None:
+        x = self.pick(1, 2, 3)
+        if x is None:
+            return
+        shape = self.shapes[x]
+        pads = self.rng.integers(-1, 3, (2, len(shape)))
+        for axis, size in enumerate(shape):
+            if not isinstance(size, int) or size < 3:
+                pads[:, axis] = np.maximum(pads[:, axis], 0)
+        mode = "constant"
+        if all(isinstance(s, int) and s > 4 for s in shape):
+            mode = str(self.rng.choice(["constant", "edge", "reflect"]))
+        operands = [x, self.constant(pads.reshape(-1), np.int64), self.constant(0.5)]
+        wide = tuple(s + int(a) + int(b) for s, a, b in zip(shape, *pads, strict=True))
+        self.add("Pad", operands, wide, mode=mode)
+
+    def reduce(self) -> None:
+        x = self.pick(1, 2, 3, 4)
+        if x is None or self.opset < 18:
+            return
+        shape = self.shapes[x]
+        fits = [a for a, s in enumerate(shape) if isinstance(s, int) and s > 0]
+        axes = sorted(a for a in fits if self.rng.random() < 0.6)
+        if not axes:
+            return
+        keep = bool(self.rng.random() < 0.5)
+        kept = [1 if a in axes else s for a, s in enumerate(shape) if keep or a not in axes]
+        op = str(self.rng.choice(["Sum", "Mean", "Max", "Min", "L1", "L2", "LogSumExp"]))
+        operands = [x, self.constant(axes, np.int64)]
+        self.add(f"Reduce{op}", operands, tuple(kept), keepdims=int(keep))
+
+    def normalize(self) -> None:
+        x = self.pick(2, 3, 4)
+        if x is None or self.opset < 17:
+            return
+        last = self.shapes[x][-1]
+        if isinstance(last, int) and last > 1:
+            scale, bias = (self.constant(self.rng.standard_normal(last)) for _ in range(2))
+            self.add("LayerNormalization", [x, scale, bias], self.shapes[x], epsilon=0.1)
+
+    def choose(self) -> None:
+        """One value or another, by a comparison of an input, which no rounding can change."""
+        x = self.given()
+        if x is None:
+            return
+        shape = self.shapes[x]
+        same = [n for n, s in self.shapes.items() if s == shape]
+        other = same[int(self.rng.integers(len(same)))]
+        op = str(self.rng.choice(["Less", "GreaterOrEqual", "Equal"]))
+        truth = self.add(op, [x, self.constant(0.25)], shape)
+        del self.shapes[truth]
+        self.add("Where", [truth, x, other], shape)
+
+    def slope(self) -> None:
+        x = self.pick(1, 2, 3)
+        if x is not None:
+            last = self.shapes[x][-1]
+            slope = self.rng.standard_normal(1 if isinstance(last, Dim) else last)
+            self.add("PRelu", [x, self.constant(slope)], self.shapes[x])
+
+    def cumulate(self) -> None:
+        x = self.pick(1, 2, 3)
+        if x is not None:
+            axis = int(self.rng.integers(len(self.shapes[x])))
+            attrs = {"exclusive": int(self.rng.integers(2)), "reverse": int(self.rng.integers(2))}
+            self.add("CumSum", [x, self.constant(axis, np.int64)], self.shapes[x], **attrs)
+
+    def scatter(self) -> None:
+        """Rows of the first axis replaced or added to; some orders of rows are slices."""
+        x = self.pick(1, 2, 3)
+        if x is None or not fixed(self.shapes[x]) or self.opset < 16:
+            return
+        shape = self.shapes[x]
+        rows = [int(r) for r in self.rng.integers(shape[0], size=2)] if shape[0] else []
+        if rows:
+            index = self.constant([[r] for r in rows], np.int64)
+            updates = self.constant(self.rng.standard_normal([2, *shape[1:]]))
+            word = str(self.rng.choice(["none", "add"]))
+            self.add("ScatterND", [x, index, updates], shape, reduction=word)
+
+    def best(self) -> None:
+        """The place of an input's largest element, as a number."""
+        x = self.given()
+        if x is None or not isinstance(self.shapes[x][-1], int) or self.shapes[x][-1] == 0:
+            return
+        shape = self.shapes[x][:-1]
+        place = self.add("ArgMax", [x], shape, axis=-1, keepdims=0)
+        del self.shapes[place]
+        self.add("Cast", [place], shape, to=1)
+
+    def product_of_two(self) -> None:
+        x = self.pick(2, 3)
+        if x is not None:
+            shape = self.shapes[x]
+            perm = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+            turned = tuple(shape[p] for p in perm)
+            other = self.add("Transpose", [x], turned, perm=perm)
+            self.add("MatMul", [x, other], (*shape[:-1], shape[-2]))
+
     def flatten(self) -> None:
         x = self.pick(2, 3, 4)
         if x is None:
@@ -345,7 +449,8 @@ class Maker:
 _METHODS = (
     "unary", "unary", "binary", "binary", "clip", "softmax", "transpose", "transpose", "unsqueeze",
     "squeeze", "reshape", "concat", "concat", "slice", "gather", "expand", "tile", "matmul", "gemm",
-    "flatten", "product", "recurrent",
+    "flatten", "product", "recurrent", "pad", "reduce", "normalize", "choose", "slope", "cumulate",
+    "scatter", "best", "product_of_two",
 )  # fmt: skip
 
 

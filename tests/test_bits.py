@@ -15,6 +15,7 @@ import rnnengine as rn
 from cases import Case, case
 from conv_cases import case as convolution
 from engine import load, rows, run, same_bits
+from operator_programs import record_operators
 from rnnengine._c import cpu
 from vectors import VectorFile
 
@@ -156,6 +157,7 @@ def test_neon_gives_the_same_bits(
         )
     count = max(100, int(request.config.getoption("--matrix-cases")) // 2)
     vectors = _record(count, 700_000_000)
+    count += record_operators(vectors)
     vectors.write(tmp_path / "cases.vec")
     program = _compile_replay(root, tmp_path)
     command = ["qemu-aarch64-static", str(program), str(tmp_path / "cases.vec")]

@@ -144,12 +144,30 @@ def test_powers(power: float, shape: tuple[int, ...]) -> None:
     check(outputs_on_all(on_all_tables(content), feeds), expected(content, feeds)[0], 1e-6)
 
 
-@pytest.mark.parametrize("power", [0.0, 2.5, np.array([2.0, 3.0])])
-def test_powers_that_are_refused(power: Any) -> None:
-    constants = {"p": np.asarray(power, np.float32)}
-    content = nodes([node("Pow", ["x", "p"], "y")], {"x": ("T", 2)}, ["y"], constants)
-    with pytest.raises(rn.UnsupportedModelError, match=r"'the_y' \(Pow\).*accepted: the constants"):
-        rn.load(content)
+@pytest.mark.parametrize("kind", ["constant", "input", "integers"])
+def test_any_power_is_rounded_once(kind: str) -> None:
+    """Every pair of special and ordinary numbers, within 0.51 ULP of the exact power."""
+    x = np.concatenate([odd(30), np.float32([0.1, 2, 10, 1 - 2**-24, 1 + 2**-23, 1e-45, 3e38])])
+    y = np.concatenate([odd(30), np.float32([2.5, 7, -3, 1e9, 0.1, 1e-40, 16777217, -0.2, 128.5])])
+    if kind == "integers":
+        y = np.arange(-40, 41).astype(np.float32)
+    feeds = {"a": np.where(np.abs(x) < 1e-38, 0, x)[:, None].astype(np.float32)}
+    names = ["a", "b"]
+    constants = {}
+    if kind == "input":
+        y = np.where(np.abs(y) < 1e-38, 0, y).astype(np.float32)
+        feeds["b"] = y
+    else:
+        constants["b"] = y.astype(np.int64) if kind == "integers" else y
+    shapes = {name: value.shape for name, value in feeds.items()}
+    content = nodes([node("Pow", names, "y")], shapes, ["y"], constants)
+    with np.errstate(all="ignore"):
+        exact = np.power(feeds["a"].astype(np.float64), y.astype(np.float64))
+        step = np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64)
+        for loaded in on_all_tables(content).values():
+            got = loaded.run(feeds if kind == "input" else feeds["a"]).astype(np.float64)
+            same = (got == exact.astype(np.float32)) | (np.isnan(got) & np.isnan(exact))
+            assert np.all(same | (np.abs(got - exact) <= 0.51 * step))
 
 
 @pytest.mark.parametrize("low", [None, -1.0, np.nan, 5.0])

@@ -386,6 +386,17 @@ CASES: dict[str, Case] = {
     "floor": Case(0),
     "ceil": Case(0),
     "round": Case(0),
+    "sin": Case(0.51),
+    "cos": Case(0.51),
+    "tan": Case(0.51),
+    "asin": Case(0.51),
+    "acos": Case(0.51),
+    "atan": Case(0.51),
+    "sinh": Case(0.51),
+    "cosh": Case(0.51),
+    "asinh": Case(0.51),
+    "acosh": Case(0.51),
+    "atanh": Case(0.51),
 }
 EDGES = (
     *(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from oracle.forms import CONV, FORMS, Form, integers, model, real
+from operator_programs import OPERATORS
+from oracle.forms import Form, integers, model, real
 from rnnengine._c import core, cpu
 from rnnengine.importers import load_graph
 from rnnengine.ops import evaluate
@@ -21,12 +22,8 @@ TABLES = [name for name, usable in core.tables() if usable]
 REFUSED = {
     "LayerNormalization axis=1 ": "with its statistics as outputs",
     "GatherND batch_dims=1 ": "batch_dims 1 at run time",
-    "Pow ": "no single constant",
 }
 """Forms that the engine refuses, and the words it does it with."""
-
-OWN = [form for form in FORMS if form.op not in {other.op for other in CONV}]
-"""All but convolutions, pools and batch normalisation, which have tests of their own."""
 
 
 def on_all_tables(content: bytes) -> list[rn.Model]:
@@ -72,10 +69,10 @@ def check(content: bytes, feeds: dict[str, Array], bound: float = 2e-6) -> None:
 
 
 @pytest.mark.parametrize("axis", [None, 0], ids=["fixed", "symbolic"])
-@pytest.mark.parametrize("form", OWN, ids=str)
+@pytest.mark.parametrize("form", OPERATORS, ids=str)
 def test_operator_agrees_with_the_oracle(form: Form, axis: int | None) -> None:
     content, feeds = model(form, form.opsets[-1], axis)
-    if str(form) in REFUSED and not form.constants:
+    if str(form) in REFUSED:
         with pytest.raises(rn.UnsupportedModelError, match=REFUSED[str(form)]):
             rn.load(content)
         return

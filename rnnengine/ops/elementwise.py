@@ -62,6 +62,17 @@ UNARY: dict[str, Callable[[Attrs], Activation]] = {
     "Floor": lambda a: Activation("floor"),
     "Ceil": lambda a: Activation("ceil"),
     "Round": lambda a: Activation("round"),
+    "Sin": lambda a: Activation("sin"),
+    "Cos": lambda a: Activation("cos"),
+    "Tan": lambda a: Activation("tan"),
+    "Asin": lambda a: Activation("asin"),
+    "Acos": lambda a: Activation("acos"),
+    "Atan": lambda a: Activation("atan"),
+    "Sinh": lambda a: Activation("sinh"),
+    "Cosh": lambda a: Activation("cosh"),
+    "Asinh": lambda a: Activation("asinh"),
+    "Acosh": lambda a: Activation("acosh"),
+    "Atanh": lambda a: Activation("atanh"),
 }
 """Unary operators as activations. ThresholdedRelu: the operator says x > alpha, the RNN text >=."""
 

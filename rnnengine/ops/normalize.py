@@ -112,13 +112,14 @@ def _reference_layer(attrs: Attrs, values: Values, *, op: str) -> list[Array]:
     x, scale = as_computed(required(values, 0)), as_computed(required(values, 1))
     bias, epsilon = element(values, 2), attrs.get("epsilon", 1e-5)
     axes = tuple(range(axis_of(attrs.get("axis", -1), x.ndim), x.ndim))
-    y = _normalised(x, axes, epsilon, op == "LayerNormalization") * scale
-    y = y if bias is None else y + as_computed(bias)
-    if op == "RMSNormalization":
-        return [y]
-    mean = np.mean(x, axis=axes, keepdims=True)
-    variance = np.mean((x - mean) ** 2, axis=axes, keepdims=True)
-    return [y, mean, 1.0 / np.sqrt(variance + float(np.float32(epsilon)))]
+    with np.errstate(all="ignore"):
+        y = _normalised(x, axes, epsilon, op == "LayerNormalization") * scale
+        y = y if bias is None else y + as_computed(bias)
+        if op == "RMSNormalization":
+            return [y]
+        mean = np.mean(x, axis=axes, keepdims=True)
+        variance = np.mean((x - mean) ** 2, axis=axes, keepdims=True)
+        return [y, mean, 1.0 / np.sqrt(variance + float(np.float32(epsilon)))]
 
 
 def _stream_layer(
@@ -185,7 +186,8 @@ def _reference_group(attrs: Attrs, values: Values, *, op: str) -> list[Array]:
     scale, bias = (
         as_computed(required(values, i)).reshape((-1, *[1] * (x.ndim - 2))) for i in (1, 2)
     )
-    return [normal.reshape(x.shape) * scale + bias]
+    with np.errstate(all="ignore"):
+        return [normal.reshape(x.shape) * scale + bias]
 
 
 def _stream_group(

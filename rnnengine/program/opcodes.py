@@ -64,6 +64,7 @@ BINARY_IDS = {
     "PRelu": 6,
     "Mod": 7,
     "Mod_Floor": 8,
+    "Pow": 9,
 }
 """ONNX name of each elementwise operation of two operands to its number.
 
@@ -137,6 +138,17 @@ _ACTIVATIONS = (
     "floor",
     "ceil",
     "round",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "asinh",
+    "acosh",
+    "atanh",
 )
 ACTIVATION_IDS = {name: i for i, name in enumerate(_ACTIVATIONS)}
 """Name of each activation to its number in ``src_c/core/activation.h``."""

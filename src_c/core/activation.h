@@ -50,7 +50,18 @@ typedef enum rnne_activation {
     RNNE_ACT_FLOOR = 38,            /* the largest integer that is not above x */
     RNNE_ACT_CEIL = 39,             /* the smallest integer that is not below x */
     RNNE_ACT_ROUND = 40,            /* the nearest integer, of two the even one */
-    RNNE_ACT_COUNT = 41,
+    RNNE_ACT_SIN = 41,               /* sin(x) */
+    RNNE_ACT_COS = 42,               /* cos(x) */
+    RNNE_ACT_TAN = 43,               /* tan(x) */
+    RNNE_ACT_ASIN = 44,              /* asin(x): NaN where it is undefined */
+    RNNE_ACT_ACOS = 45,              /* acos(x): NaN where it is undefined */
+    RNNE_ACT_ATAN = 46,              /* atan(x) */
+    RNNE_ACT_SINH = 47,              /* sinh(x) */
+    RNNE_ACT_COSH = 48,              /* cosh(x) */
+    RNNE_ACT_ASINH = 49,             /* asinh(x) */
+    RNNE_ACT_ACOSH = 50,             /* acosh(x): NaN where it is undefined */
+    RNNE_ACT_ATANH = 51,             /* atanh(x): NaN where it is undefined */
+    RNNE_ACT_COUNT = 52,
 } rnne_activation;
 
 #endif

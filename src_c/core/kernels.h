@@ -83,7 +83,8 @@ typedef enum rnne_binary_op {
     RNNE_PRELU = 6, /* a < 0 ? a * b : a */
     RNNE_MOD = 7, /* a - b * trunc(a / b), exactly: fmod */
     RNNE_MOD_FLOOR = 8, /* integers only: the remainder with the sign of b */
-    RNNE_BINARY_COUNT = 9,
+    RNNE_POW = 9, /* a to the power b, as IEEE 754 defines pow; floats only */
+    RNNE_BINARY_COUNT = 10,
 } rnne_binary_op;
 
 /** What a row is reduced to. */

@@ -72,8 +72,10 @@ static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void
 static int binary_known(const rnne_context *ctx, const rnne_instr *in)
 {
     const int64_t op = rnne_int(ctx, in, 0);
-    const int64_t other = is_f32(ctx, in) ? RNNE_MOD_FLOOR : RNNE_PRELU;
-    return op >= 0 && op < RNNE_BINARY_COUNT && op != other;
+    if (op < 0 || op >= RNNE_BINARY_COUNT) {
+        return 0;
+    }
+    return is_f32(ctx, in) ? op != RNNE_MOD_FLOOR : op != RNNE_PRELU && op != RNNE_POW;
 }
 
 /* Quotients are truncated. 1 where the result is undefined or needs more than 32 bits. */

@@ -195,6 +195,17 @@ VF_INLINE vf act_inline(const int ID, float alpha, float beta, float gamma, vf x
     case RNNE_ACT_FLOOR: return act_floor(x);
     case RNNE_ACT_CEIL: return vf_neg(act_floor(vf_neg(x)));
     case RNNE_ACT_ROUND: return act_round(x);
+    case RNNE_ACT_SIN: return vf_each(x, sin_one);
+    case RNNE_ACT_COS: return vf_each(x, cos_one);
+    case RNNE_ACT_TAN: return vf_each(x, tan_one);
+    case RNNE_ACT_ASIN: return vf_each(x, asin_one);
+    case RNNE_ACT_ACOS: return vf_each(x, acos_one);
+    case RNNE_ACT_ATAN: return vf_each(x, atan_one);
+    case RNNE_ACT_SINH: return vf_each(x, sinh_one);
+    case RNNE_ACT_COSH: return vf_each(x, cosh_one);
+    case RNNE_ACT_ASINH: return vf_each(x, asinh_one);
+    case RNNE_ACT_ACOSH: return vf_each(x, acosh_one);
+    case RNNE_ACT_ATANH: return vf_each(x, atanh_one);
     default: return x;
     }
 }
@@ -267,6 +278,17 @@ static __attribute__((unused)) void unary_f32(int id, float alpha, float beta, f
         UNARY_CASE(RNNE_ACT_FLOOR);
         UNARY_CASE(RNNE_ACT_CEIL);
         UNARY_CASE(RNNE_ACT_ROUND);
+        UNARY_CASE(RNNE_ACT_SIN);
+        UNARY_CASE(RNNE_ACT_COS);
+        UNARY_CASE(RNNE_ACT_TAN);
+        UNARY_CASE(RNNE_ACT_ASIN);
+        UNARY_CASE(RNNE_ACT_ACOS);
+        UNARY_CASE(RNNE_ACT_ATAN);
+        UNARY_CASE(RNNE_ACT_SINH);
+        UNARY_CASE(RNNE_ACT_COSH);
+        UNARY_CASE(RNNE_ACT_ASINH);
+        UNARY_CASE(RNNE_ACT_ACOSH);
+        UNARY_CASE(RNNE_ACT_ATANH);
     default: unary_loop(RNNE_ACT_IDENTITY, alpha, beta, gamma, x, y, n);
     }
 }

@@ -6,6 +6,7 @@
 #include "core/activation.h"
 #include "core/kernels.h"
 #include "kernels/math.inc.h"
+#include "kernels/precise.inc.h"
 #include "kernels/activation.inc.h"
 #include "kernels/mac.inc.h"
 #include "kernels/project.inc.h"

@@ -22,6 +22,7 @@ INLINE float binary_one(float a, float b, const int OP)
     case RNNE_DIV: return a / b;
     case RNNE_MIN: return a < b || a != a ? a : b;
     case RNNE_PRELU: return a < 0.0f ? a * b : a;
+    case RNNE_POW: return pow_one(a, b);
     case RNNE_MOD: return fmodf(a, b); /* exact, so the same everywhere */
     default: return a > b || a != a ? a : b;
     }
@@ -31,7 +32,7 @@ INLINE void binary_loop(const float *a, ptrdiff_t sa, const float *b, ptrdiff_t 
                         size_t n, const int OP)
 {
     size_t i = 0;
-    if (OP != RNNE_MOD && (sa == 0 || sa == 1) && (sb == 0 || sb == 1)) {
+    if (OP != RNNE_MOD && OP != RNNE_POW && (sa == 0 || sa == 1) && (sb == 0 || sb == 1)) {
         for (; i + VF_LANES <= n; i += VF_LANES) {
             vf left = sa ? vf_load(a + i) : vf_set1(*a);
             vf right = sb ? vf_load(b + i) : vf_set1(*b);
@@ -54,6 +55,7 @@ static void binary(int32_t op, const float *a, ptrdiff_t sa, const float *b, ptr
     case RNNE_MIN: binary_loop(a, sa, b, sb, y, n, RNNE_MIN); break;
     case RNNE_PRELU: binary_loop(a, sa, b, sb, y, n, RNNE_PRELU); break;
     case RNNE_MOD: binary_loop(a, sa, b, sb, y, n, RNNE_MOD); break;
+    case RNNE_POW: binary_loop(a, sa, b, sb, y, n, RNNE_POW); break;
     default: binary_loop(a, sa, b, sb, y, n, RNNE_MAX); break;
     }
 }

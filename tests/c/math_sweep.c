@@ -26,6 +26,7 @@
 
 #include ISA_HEADER
 #include "kernels/math.inc.h"
+#include "kernels/precise.inc.h"
 #include "kernels/activation.inc.h"
 
 #define BLOCK 4096

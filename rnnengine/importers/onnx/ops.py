@@ -23,8 +23,9 @@ _REALS: dict[str, dict[str, float]] = {
 
 
 @converter(
-    "Abs", "Ceil", "Erf", "Exp", "Floor", "HardSwish", "Identity", "IsNaN", "Log", "Mish", "Neg",
-    "Not", "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Size", "Softplus", "Softsign", "Sqrt",
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp",
+    "Floor", "HardSwish", "Identity", "IsNaN", "Log", "Mish", "Neg", "Not", "Reciprocal", "Relu",
+    "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Softplus", "Softsign", "Sqrt", "Tan",
     "Tanh", *_REALS,
 )  # fmt: skip
 def _unary(call: Call) -> None:

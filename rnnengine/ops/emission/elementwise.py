@@ -15,7 +15,7 @@ __all__ = ["emit_activation"]
 
 
 _POWERS = (0.5, 1.0, 2.0, 3.0, 4.0)
-"""Magnitudes of the exponents that Pow takes."""
+"""Magnitudes of the exponents that Pow computes by products and a square root."""
 
 
 def emit_activation(out: Emitter, node: Node, x: View, y: View, act: Activation) -> None:
@@ -89,13 +89,15 @@ def _emit_pow(out: Emitter, node: Node) -> None:
     exponent = out.known(node.inputs[1])
     source, result = _names(node)
     power = float(exponent.reshape(-1)[0]) if exponent is not None and exponent.size == 1 else 0.0
-    if abs(power) not in _POWERS:
-        raise UnsupportedModelError(
-            f"{node.name}: Pow by {power or 'zero or an exponent that is no single constant'}; "
-            f"accepted: the constants {', '.join(f'{p:g} and {-p:g}' for p in _POWERS)}"
-        )
     shape = out.types[result].shape
     x = out.read(source).broadcast(shape)
+    if x.buffer.dtype != 0:
+        raise UnsupportedModelError(
+            f"{node.name}: Pow of {out.types[source].dtype} at run time; accepted: float32"
+        )
+    if abs(power) not in _POWERS:
+        _emit_any_power(out, node, x)
+        return
     if power == 1.0:
         out.alias(result, x)
         return
@@ -111,6 +113,19 @@ def _emit_pow(out: Emitter, node: Node) -> None:
         else:
             emit_activation(out, node, value, target, last[-1 - left])
         value = target
+
+
+def _emit_any_power(out: Emitter, node: Node, x: View) -> None:
+    """pow, of an exponent that may be an integer."""
+    name, result = node.inputs[1], node.outputs[0]
+    assert name is not None and result is not None
+    exponent = out.read(name)
+    if exponent.buffer.dtype != 0:
+        made = out.temporary(exponent.shape)
+        out.emit(node, Opcode.CONVERT, [exponent, made])
+        exponent = made
+    operands = [x, exponent.broadcast(x.shape), out.write(result)]
+    out.emit(node, Opcode.BINARY, operands, [BINARY_IDS["Pow"]])
 
 
 def _emit_clip(out: Emitter, node: Node) -> None:

@@ -158,6 +158,17 @@ _DEFINITIONS: dict[str, Definition] = {
     "floor": lambda x, a, b, c: np.floor(x),
     "ceil": lambda x, a, b, c: np.ceil(x),
     "round": lambda x, a, b, c: np.rint(x),
+    "sin": lambda x, a, b, c: np.sin(x),
+    "cos": lambda x, a, b, c: np.cos(x),
+    "tan": lambda x, a, b, c: np.tan(x),
+    "asin": lambda x, a, b, c: np.arcsin(x),
+    "acos": lambda x, a, b, c: np.arccos(x),
+    "atan": lambda x, a, b, c: np.arctan(x),
+    "sinh": lambda x, a, b, c: np.sinh(x),
+    "cosh": lambda x, a, b, c: np.cosh(x),
+    "asinh": lambda x, a, b, c: np.arcsinh(x),
+    "acosh": lambda x, a, b, c: np.arccosh(x),
+    "atanh": lambda x, a, b, c: np.arctanh(x),
 }
 
 
