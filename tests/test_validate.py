@@ -13,7 +13,7 @@ import pytest
 
 import rnnengine as rn
 from rnnengine.graph import Graph
-from rnnengine.validation.measures import contract, measure
+from rnnengine.validation.measures import contract, measure, sensitivity
 from rnnengine.validation.samples import generated, roles_of
 
 Array = np.ndarray[Any, Any]
@@ -285,3 +285,24 @@ def test_freed_sizes(weights: dict[str, Array]) -> None:
     assert fixed.passed
     assert freed.passed, str(freed)
     assert {s.shapes["x"][1] for s in freed.samples} == {1, 2, 3, 5}
+
+
+def test_what_is_not_finite_excuses_nothing() -> None:
+    """An exponent a little off 2 has no value for negative numbers."""
+    pytest.importorskip("onnx")
+    from onnx import helper, numpy_helper
+
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Pow", ["x", "two"], ["y"]), helper.make_node("Sqrt", ["x"], ["z"])],
+        "g", [info("x", 1, ["n"])], [info("y", 1, ["n"]), info("z", 1, ["n"])],
+        [numpy_helper.from_array(np.array(2, "f4"), "two")],
+    )  # fmt: skip
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 9
+    imported = rn.load(proto.SerializeToString()).imported_graph({})
+    feeds = {"x": np.array([-3.0, 2.0])}
+    exact = {"y": np.array([9.0, 4.0]), "z": np.array([0.0, 2.0**0.5])}
+    moved = sensitivity(imported, feeds, exact)
+    assert 1e-7 < moved["y"] < 2e-6
+    assert moved["z"] == 0.0
