@@ -101,6 +101,42 @@ def test_one_step_streams(op: str, after: bool) -> None:
             np.testing.assert_array_equal(stream.state[name], value)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("op", "after"), CELLS)
+def test_a_step_has_the_bits_of_the_layer(op: str, after: bool, seed: int) -> None:
+    """Written out or as a node of ONNX, the kernel and its operands are the same."""
+    content, v = written(op, seed, after)
+    order = {"LSTM": [0, 3, 1, 2], "GRU": [1, 0, 2], "RNN": [0]}[op]
+
+    def stacked(value: np.ndarray) -> np.ndarray:
+        return np.concatenate([value[..., g * 5 : g * 5 + 5] for g in order], -1)
+
+    writer = Writer(np.random.default_rng(0))
+    bias = np.concatenate([stacked(b) for b in v.b])[None]
+    weights_of = [stacked(v.w).T[None], stacked(v.r).T[None], bias]
+    names = [writer.constant(value) for value in weights_of]
+    states = ["h", "c"] if op == "LSTM" else ["h"]
+    axis = writer.constant(np.array([0]))
+    x, *entries = (writer.op("Unsqueeze", name, axis) for name in ("x", *states))
+    attrs = {"linear_before_reset": int(after)} if op == "GRU" else {}
+    results = [f"{s}_n" for s in states]
+    writer.nodes.append(
+        helper.make_node(op, [x, *names, "", *entries], ["", *results], hidden_size=5, **attrs)
+    )
+    for state, result in zip(states, results, strict=True):
+        writer.nodes.append(helper.make_node("Squeeze", [result, axis], [f"{state}_out"]))
+    inputs = {"x": ["B", 3], **{s: ["B", 5] for s in states}}
+    layer = rn.load(model(writer, inputs, {f"{s}_out": ["B", 5] for s in states}))
+    cell = rn.load(content)
+    rng = np.random.default_rng(seed)
+    feeds = {name: rng.normal(size=(3, s[1])).astype(np.float32) for name, s in inputs.items()}
+    wanted, got = layer.run(feeds), cell.run(feeds)
+    if len(states) == 1:
+        wanted, got = {"h_out": wanted}, {"h_out": got}
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(got[name], value)
+
+
 def unrolled(
     op: str, after: bool, steps: int, *, seed: int, backwards: bool = False, layers: int = 1
 ) -> bytes:

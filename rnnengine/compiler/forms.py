@@ -282,13 +282,21 @@ class Source:
         inputs = tuple(
             _free(v, fixed[v.name], name) if v.name in fixed else v for v in self.imported.inputs
         )
-        try:
+
+        def folded() -> Graph:
             graph = recover(fold(self.imported.with_(inputs=inputs)))
-            if find_timeline(graph) is not None:
-                return graph
+            if find_timeline(graph) is None:
+                raise UnsupportedModelError("no time axis")
+            return graph
+
+        def followed() -> Graph:
+            return fold(free_axis(self.graph, fixed, name))
+
+        first, second = (followed, folded) if self.graph.fused else (folded, followed)
+        try:
+            return first()
         except (RNNEngineError, UndecidedError):
-            pass
-        return fold(free_axis(self.graph, fixed, name))
+            return second()
 
 
 def _ports(form: Form) -> tuple[object, ...]:

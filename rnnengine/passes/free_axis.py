@@ -41,8 +41,8 @@ __all__ = ["free_axis", "free_batch"]
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _CHANNELS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization")
-_TRIES = 400
-"""Ways that are tried before a graph is refused."""
+_MOST_NODES = 20_000
+"""Nodes that are followed, in all ways that are tried, before a graph is refused."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,13 @@ class _Place:
     axis: int
     outer: Size = 1
     inner: Size = 1
+
+
+@dataclass
+class _Budget:
+    """How many nodes may still be followed."""
+
+    left: int
 
 
 class _TiedError(Exception):
@@ -78,11 +85,12 @@ def free_batch(graph: Graph) -> Graph:
     taken = {n for v in graph.inputs for s in v.type.shape for n in symbols_of(s)}
     name = fresh("batch", taken)
     furthest: _TiedError | None = None
-    for tries, start in enumerate(_starts(graph)):
-        if tries >= _TRIES:
+    budget = _Budget(_MOST_NODES)
+    for start in _starts(graph):
+        if budget.left <= 0 and furthest is not None:
             break
         try:
-            return _freed(graph, start, name, sequence=False)
+            return _freed(graph, start, name, budget, sequence=False)
         except _TiedError as error:
             if furthest is None or error.position > furthest.position:
                 furthest = error
@@ -118,7 +126,7 @@ def free_axis(graph: Graph, start: Mapping[str, int], name: str) -> Graph:
         Naming the node that ties the graph to the number of steps.
     """
     try:
-        return _freed(graph, start, name, sequence=True)
+        return _freed(graph, start, name, _Budget(_MOST_NODES), sequence=True)
     except _TiedError as error:
         raise UnsupportedModelError(str(error)) from None
 
@@ -147,18 +155,21 @@ def _starts(graph: Graph) -> Iterator[dict[str, int]]:
                 yield found
 
 
-def _freed(graph: Graph, start: Mapping[str, int], name: str, *, sequence: bool) -> Graph:
+def _freed(
+    graph: Graph, start: Mapping[str, int], name: str, budget: _Budget, *, sequence: bool
+) -> Graph:
     """Try the ways in which Reshapes may be read, until one passes."""
     script: list[int] = []
     types = infer_types(graph)
     furthest: _TiedError | None = None
-    for _ in range(_TRIES):
+    while furthest is None or budget.left > 0:
         walk = _Walk(graph, types, start, name, script, sequence)
         try:
             return walk.run()
         except _TiedError as error:
             if furthest is None or error.position > furthest.position:
                 furthest = error
+        budget.left -= len(walk.nodes)
         script = walk.script
         while script and script[-1] + 1 >= walk.options[len(script) - 1]:
             script.pop()
@@ -252,7 +263,7 @@ class _Walk:
         axes = [place.axis if place is not None else None for place in tracked]
         factors = {(p.outer, p.inner) for p in tracked if p is not None}
         if len(factors) > 1:
-            raise NotAlongTime(f"{node.op} combines rows that lie in other orders")
+            raise NotAlongTime(f"the rows of the batch lie differently in the inputs of {node.op}")
         ((outer, inner),) = factors
         results = self._followed(node, axes)
         found: dict[str, _Place] = {}

@@ -48,6 +48,10 @@ class Index:
         self._aliases: dict[str, str] = {}
 
     @cached_property
+    def _order(self) -> Mapping[str, int]:
+        return {node.name: i for i, node in enumerate(self.graph.nodes)}
+
+    @cached_property
     def readers(self) -> Mapping[str, list[Node]]:
         """The nodes that read each value."""
         return self.graph.consumers()
@@ -89,15 +93,15 @@ class Index:
 
     def region(self, ends: Sequence[str], starts: set[str]) -> list[Node]:
         """Nodes between the given values, in the order of the graph."""
-        wanted: set[str] = set()
+        found: dict[str, Node] = {}
         stack = list(ends)
         while stack:
             node = self.makers.get(stack.pop())
-            if node is None or node.name in wanted:
+            if node is None or node.name in found:
                 continue
-            wanted.add(node.name)
+            found[node.name] = node
             stack.extend(n for n in node.inputs if n is not None and n not in starts)
-        return [node for node in self.graph.nodes if node.name in wanted]
+        return sorted(found.values(), key=lambda node: self._order[node.name])
 
 
 @dataclass(frozen=True)
