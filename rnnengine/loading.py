@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rnnengine._c import cpu
 from rnnengine.errors import CPUError, ModelFormatError, RNNEngineError, UnsupportedModelError
-from rnnengine.graph import UndecidedError
-from rnnengine.importers import model_inputs, module_graph, parse_graph, read_source
+from rnnengine.graph import Graph, UndecidedError, Value
+from rnnengine.importers import model_inputs, module_content, parse_graph, read_source
 from rnnengine.model import Model, SizedModel
 
 if TYPE_CHECKING:
@@ -128,22 +128,30 @@ def load(
         verify=verify,
     )
     with _told(name):
-        try:
+        if free:
             return Model(parse(), threads, free=free)
-        except UnsupportedModelError as error:
-            if free:
-                raise
-            try:
-                given = {"constants": fixed, "replacements": replacements}
-                inputs = model_inputs(content, name, **given)
-            except (RNNEngineError, ImportError):  # no such model, or no package that could tell
-                raise error from None
-            sized = SizedModel.attempt(
-                lambda sizes: parse(sizes=sizes), inputs, str(error), threads
-            )
-            if sized is None:
-                raise
-            return sized
+
+        def inputs() -> tuple[Value, ...]:
+            return model_inputs(content, name, constants=fixed, replacements=replacements)
+
+        return _made(parse, inputs, threads)
+
+
+def _made(
+    parse: Callable[..., Graph], inputs: Callable[[], tuple[Value, ...]], threads: int | None
+) -> Model:
+    """Make a model for all sizes or, where its arithmetic has no general answer, for each."""
+    try:
+        return Model(parse(), threads)
+    except UnsupportedModelError as error:
+        try:
+            found = inputs()
+        except (RNNEngineError, ImportError):  # no such model, or no package that could tell
+            raise error from None
+        sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), found, str(error), threads)
+        if sized is None:
+            raise
+        return sized
 
 
 @contextmanager
@@ -200,9 +208,12 @@ def from_torch(
         ``torch.export`` cannot follow the module, or it calls an operator, or has an argument,
         that is not supported; names node, operator and argument.
     """
-    graph = module_graph(module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes)
-    with _told(graph.source):
-        return Model(graph, threads)
+    content, name = module_content(
+        module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes
+    )
+    with _told(name):
+        parse = partial(parse_graph, content, name)
+        return _made(parse, lambda: model_inputs(content, name), threads)
 
 
 def cpu_info() -> dict[str, Any]:

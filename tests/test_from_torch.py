@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from rnnengine.importers import load_graph, module_graph
+from rnnengine.importers import load_graph, module_content
 from rnnengine.ops import evaluate
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -179,6 +179,47 @@ def _without_gradients(module: Any, x: Any) -> Any:
         return module.fc(x) * 2
 
 
+PARTS = {
+    "same": nn.Conv1d(4, 6, 4, padding="same", dilation=2, groups=2),
+    "causal": nn.Conv1d(4, 6, 3, bias=False), "up": nn.ConvTranspose1d(4, 6, 3, 2, 1, 1),
+    "batch": nn.BatchNorm1d(4), "bare": nn.BatchNorm1d(4, affine=False),
+    "group": nn.GroupNorm(2, 4), "prelu": nn.PReLU(4), "mean": nn.AdaptiveAvgPool1d(1),
+    "largest": nn.AdaptiveMaxPool1d(1), "layer": nn.LayerNorm(6),
+    "plain": nn.LayerNorm(6, elementwise_affine=False), "rms": nn.RMSNorm(6, eps=1e-6),
+}  # fmt: skip
+
+
+def test_convolutions_norms_and_reductions() -> None:
+    def forward(m: Any, x: Any) -> Any:
+        rows = m.same(x).transpose(1, 2)
+        made = {n: part(x) for n, part in m.named_children() if n not in ("layer", "plain", "rms")}
+        made |= {n: getattr(m, n)(rows) for n in ("layer", "plain", "rms")}
+        made["sum"] = x.sum(-1, keepdim=True) + x.mean((1, 2), keepdim=True)
+        made["max"] = x.max(1).values + x.amax(1) - x.amin(1)
+        made["where"] = torch.where(x > 0, x, 0.1 * x).masked_fill(x < -1, -3.0)
+        made["bmm"] = x @ x.mT
+        return made
+
+    torch.manual_seed(0)
+    for norm in (PARTS["batch"], PARTS["bare"]):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    module = Of(forward, **PARTS)
+    model = check(module, ((2, 4, 9),))
+    x = torch.randn(5, 4, 9)
+    agree(outputs(model, (x,)), exact(module, (x,)))
+
+
+def test_sizes_without_a_general_answer() -> None:
+    """Strides and pools divide the number of steps: compiled for the sizes at hand."""
+    layers = (nn.Conv1d(4, 6, 3, 2, 1), nn.ReLU(inplace=True), nn.AvgPool1d(3, 2, 1))
+    module = nn.Sequential(*layers)
+    model = check(module, ((2, 4, 9),))
+    for shape in ((3, 4, 12), (1, 4, 31)):
+        x = torch.randn(shape)
+        agree(outputs(model, (x,)), exact(module, (x,)))
+
+
 def test_reparametrised_weights() -> None:
     """weight_norm and spectral_norm of both kinds, of layers and of a recurrent matrix."""
     new = nn.utils.parametrizations
@@ -320,7 +361,7 @@ def test_the_graph_is_the_module_in_float64() -> None:
     torch.manual_seed(1)
     module = Tagger().eval()
     ids = torch.randint(0, 10, (2, 5))
-    graph = module_graph(module, (ids,), kwargs=None, dynamic_shapes=None)
+    graph = load_graph(module_content(module, (ids,), kwargs=None, dynamic_shapes=None)[0])
     found = evaluate(graph, {"ids": ids.numpy().astype(np.int32)})
     for ours, theirs in zip(found.values(), exact(module, (ids,)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)

@@ -21,7 +21,7 @@ __all__ = [
     "Source",
     "load_graph",
     "model_inputs",
-    "module_graph",
+    "module_content",
     "parse_graph",
     "read_checkpoint",
     "read_exported_graph",
@@ -133,7 +133,9 @@ def _read_checkpoint(content: Content, name: str, key: str | None) -> Checkpoint
     return None
 
 
-def read_exported_graph(content: Content, name: str) -> Graph | None:
+def read_exported_graph(
+    content: Content, name: str, sizes: Mapping[str, int] | None = None
+) -> Graph | None:
     """Read the graph of a ``.pt2`` file; None where the content is no such file.
 
     Raises
@@ -146,7 +148,7 @@ def read_exported_graph(content: Content, name: str) -> Graph | None:
         return None
     from rnnengine.importers import torch
 
-    return torch.exported_graph(content, name) if torch.recognises(content) else None
+    return torch.exported_graph(content, name, sizes) if torch.recognises(content) else None
 
 
 def read_native_file(content: Content, name: str, *, verify: bool = False) -> NativeFile | None:
@@ -273,9 +275,9 @@ def parse_graph(
             _refuse(name, "a Keras file takes", {**for_onnx, "sizes": None})
             if not any(for_weights.values()):
                 return import_keras(content, name, replacements=replacements, sizes=sizes)
-    exported = None if any(for_weights.values()) else read_exported_graph(content, name)
+    exported = None if any(for_weights.values()) else read_exported_graph(content, name, sizes)
     if exported is not None:
-        _refuse(name, "an exported program takes", {**for_onnx, **for_keras})
+        _refuse(name, "an exported program takes", {**for_onnx, "sizes": None, **for_keras})
         return exported
     checkpoint = read_checkpoint(content, name, key=key)
     if checkpoint is not None:
@@ -302,25 +304,30 @@ def model_inputs(
     constants: Mapping[str, Any] | None = None,
     replacements: Mapping[str, Replacement] | None = None,
 ) -> tuple[Value, ...]:
-    """Inputs of an ONNX or Keras model as its file declares them, but those in ``constants``."""
+    """Inputs of an ONNX, Keras or exported model as declared, but those in ``constants``."""
     if not isinstance(content, bytes):
         raise UnsupportedModelError(f"{name}: no model whose sizes are open")
     if content.startswith(_KERAS):
-        from rnnengine.importers.keras import keras_inputs
+        from rnnengine.importers.keras import is_keras, keras_inputs
 
-        return keras_inputs(content, name, replacements=replacements)
+        if is_keras(content):
+            return keras_inputs(content, name, replacements=replacements)
+    if content.startswith(_TORCH):
+        from rnnengine.importers import torch
+
+        return torch.exported_inputs(content, name)
     from rnnengine.importers.onnx import onnx_inputs
 
     return onnx_inputs(content, name, constants=constants)
 
 
-def module_graph(
+def module_content(
     module: Any, example_inputs: Any, *, kwargs: Mapping[str, Any] | None, dynamic_shapes: Any
-) -> Graph:
-    """Read a live ``torch.nn.Module``, as :func:`rnnengine.from_torch` says."""
-    from rnnengine.importers.torch.live import import_module
+) -> tuple[bytes, str]:
+    """A live ``torch.nn.Module`` as a ``.pt2`` file, and a name for it."""
+    from rnnengine.importers.torch.live import export_module
 
-    return import_module(module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes)
+    return export_module(module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes)
 
 
 def _refuse(name: str, what: str, options: Mapping[str, Any]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rnnengine.errors import ModelFormatError
-from rnnengine.graph import Graph
+from rnnengine.graph import Graph, Value
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.torch.archive import Archive
 from rnnengine.importers.torch.choose import choose
 from rnnengine.importers.torch.container import find_pickle, read_content
-from rnnengine.importers.torch.exported import is_exported, read_exported, read_graph
+from rnnengine.importers.torch.exported import is_exported, open_inputs, read_exported, read_graph
 from rnnengine.importers.torch.weights import finished
 
-__all__ = ["exported_graph", "read_checkpoint", "recognises"]
+__all__ = ["exported_graph", "exported_inputs", "read_checkpoint", "recognises"]
 
 
 def recognises(content: bytes) -> bool:
@@ -27,7 +29,9 @@ def recognises(content: bytes) -> bool:
     return content[257:262] == b"ustar"
 
 
-def exported_graph(content: bytes, name: str) -> Graph | None:
+def exported_graph(
+    content: bytes, name: str, sizes: Mapping[str, int] | None = None
+) -> Graph | None:
     """Read the graph of an exported program; None where the content is something else.
 
     Raises
@@ -41,9 +45,14 @@ def exported_graph(content: bytes, name: str) -> Graph | None:
         return None
     try:
         archive = Archive(content, name)
-        return read_graph(archive, name, len(content)) if is_exported(archive) else None
+        return read_graph(archive, name, len(content), sizes) if is_exported(archive) else None
     except RecursionError:
         raise ModelFormatError(f"{name}: nested too deeply; refused") from None
+
+
+def exported_inputs(content: bytes, name: str) -> tuple[Value, ...]:
+    """Inputs of an exported program, with free sizes as symbols."""
+    return open_inputs(Archive(content, name), name)
 
 
 def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkpoint:

@@ -7,14 +7,15 @@ older versions of PyTorch wrote them, as a file of ``torch.save`` inside the arc
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.graph import Graph
+from rnnengine.graph import Graph, Value
 from rnnengine.importers.checkpoint import Checkpoint, Module
 from rnnengine.importers.torch.archive import Archive
 from rnnengine.importers.torch.aten import import_program, read_program
-from rnnengine.importers.torch.aten.graph import arrays
+from rnnengine.importers.torch.aten.graph import arrays, program_inputs
 from rnnengine.importers.torch.aten.program import scalar_type
 from rnnengine.importers.torch.choose import choose
 from rnnengine.importers.torch.container import read_content
@@ -22,7 +23,7 @@ from rnnengine.importers.torch.modules import Found
 from rnnengine.importers.torch.tensors import StorageRef, TensorRef, check_extent, whole_numbers
 from rnnengine.importers.torch.weights import finished, plain
 
-__all__ = ["is_exported", "read_exported", "read_graph"]
+__all__ = ["is_exported", "open_inputs", "read_exported", "read_graph"]
 
 _FOLDERS = {"weights": "data/weights/", "constants": "data/constants/"}
 _OLD = (
@@ -101,7 +102,9 @@ def _get(value: Any, *path: str) -> Any:
     return value
 
 
-def read_graph(archive: Archive, name: str, stored: int) -> Graph:
+def read_graph(
+    archive: Archive, name: str, stored: int, sizes: Mapping[str, int] | None = None
+) -> Graph:
     """Read the graph of an exported program, with its parameters, buffers and constants.
 
     Raises
@@ -124,9 +127,14 @@ def read_graph(archive: Archive, name: str, stored: int) -> Graph:
         program = _json(archive, model, name)
         for kind in _FOLDERS:
             found.leaves.update(_tensors(archive, base, model, kind, name).leaves)
-    return import_program(
-        read_program(program, name), arrays(plain(found, stored, name), name), name
-    )
+    tensors = arrays(plain(found, stored, name), name)
+    return import_program(read_program(program, name), tensors, name, sizes)
+
+
+def open_inputs(archive: Archive, name: str) -> tuple[Value, ...]:
+    """Inputs of an exported program, with free sizes as symbols."""
+    program = _json(archive, _OLD[0] if _OLD[0] in archive else _model(archive, name)[0], name)
+    return program_inputs(read_program(program, name))
 
 
 def _tensors(archive: Archive, base: str, model: str, kind: str, name: str) -> Found:

@@ -11,10 +11,8 @@ from functools import cache
 from typing import Any
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Graph
-from rnnengine.importers.torch import exported_graph
 
-__all__ = ["import_module"]
+__all__ = ["export_module"]
 
 _ARGUMENTS = (
     "Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, "
@@ -29,14 +27,14 @@ _SCHEMAS = {
 }
 
 
-def import_module(
+def export_module(
     module: Any,
     example_inputs: Any,
     *,
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
-) -> Graph:
-    """Read a ``torch.nn.Module``; see :func:`rnnengine.from_torch`.
+) -> tuple[bytes, str]:
+    """A ``torch.nn.Module`` as a ``.pt2`` file, and a name; see :func:`rnnengine.from_torch`.
 
     ATen's recurrent operators are traced through their definition step by step, which would fix the
     number of steps. While the module is exported they go by a name of the engine's own, whose
@@ -65,9 +63,7 @@ def import_module(
             f"{where}: torch.export cannot follow the module ({type(error).__name__}: "
             f"{str(error).strip()[:600]}); give it inputs it takes, or export its parts one by one"
         ) from error
-    graph = exported_graph(file.getvalue(), where)
-    assert graph is not None
-    return graph
+    return file.getvalue(), where
 
 
 def _open_program(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:

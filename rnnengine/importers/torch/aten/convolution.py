@@ -112,14 +112,15 @@ def _pool(call: Call) -> str:
 
 @aten("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default",
       "adaptive_max_pool1d.default")  # fmt: skip
-def _adaptive(call: Call) -> str:
+def _adaptive(call: Call) -> list[str | None]:
+    """The mean or largest over all; where the largest stands is not computed."""
     word = call.target.split(".")[1]
     axes = 1 if "1d" in word else 2
     x, alone = _batched(call, call.tensor(), axes + 2)
     size = call.integers("output_size")
     call.only("output_size", size, [1] * axes)
     op = "GlobalMaxPool" if "max" in word else "GlobalAveragePool"
-    return _unbatched(call, call.one(op, [x], {}), alone)
+    return [_unbatched(call, call.one(op, [x], {}), alone), None]
 
 
 @aten("pad.default", "constant_pad_nd.default")

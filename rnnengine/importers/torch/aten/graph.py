@@ -21,7 +21,7 @@ from rnnengine.importers.torch.aten.program import Node, Program, Ref, Subgraph,
 from rnnengine.importers.torch.inert import brief
 from rnnengine.ops.sizes import check_size
 
-__all__ = ["arrays", "import_program"]
+__all__ = ["arrays", "import_program", "program_inputs"]
 
 Array = np.ndarray[Any, Any]
 Fetch: TypeAlias = Callable[[str], Array]
@@ -51,7 +51,9 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
 """Functions on sizes, as ``_operator.<name>`` in the program."""
 
 
-def import_program(program: Program, fetch: Fetch, where: str) -> Graph:
+def import_program(
+    program: Program, fetch: Fetch, where: str, sizes: Mapping[str, int] | None = None
+) -> Graph:
     """Build the graph of an exported program.
 
     Parameters
@@ -61,6 +63,8 @@ def import_program(program: Program, fetch: Fetch, where: str) -> Graph:
         Numbers of a parameter, buffer or constant.
     where : str
         Name of the file for messages.
+    sizes : mapping of str to int, optional
+        Numbers for free sizes.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def import_program(program: Program, fetch: Fetch, where: str) -> Graph:
         Names the node, the operator and the argument that is not supported.
     """
     try:
-        return verify(_Importer(program, fetch).run(where))
+        return verify(_Importer(program, fetch, sizes or {}).run(where))
     except ShapeError as error:
         raise ModelFormatError(f"{where}: {error}") from None
     except UndecidedError as error:
@@ -90,9 +94,15 @@ def import_program(program: Program, fetch: Fetch, where: str) -> Graph:
         raise
 
 
+def program_inputs(program: Program) -> tuple[Value, ...]:
+    """Inputs of the user, with free sizes as symbols."""
+    return tuple(_Importer(program, arrays({}, ""), {}).graph_inputs)
+
+
 class _Importer:
-    def __init__(self, program: Program, fetch: Fetch) -> None:
+    def __init__(self, program: Program, fetch: Fetch, sizes: Mapping[str, int]) -> None:
         self.program = program
+        self.sizes = sizes
         self.fetch = fetch
         self.values: dict[str, Any] = {}
         self.graph_inputs = self._inputs()
@@ -111,7 +121,8 @@ class _Importer:
             for axis, size in enumerate(shape):
                 if isinstance(size, Dim) and len(size.terms) == 1 and str(size) not in names:
                     self._check_limits(spec.name, axis, str(size))
-                    names[str(size)] = symbol(f"{spec.name}_{axis}")
+                    name = f"{spec.name}_{axis}"
+                    names[str(size)] = self.sizes.get(name, symbol(name))
             sizes = tuple(substitute(size, names) for size in shape)
             dtype = numpy_type(kind, f"input {spec.name!r}")
             found.append(Value(spec.name, TensorType(dtype, sizes)))
