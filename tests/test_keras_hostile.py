@@ -355,6 +355,11 @@ def test_the_archive_that_the_others_spoil(tmp_path: Path) -> None:
         ({"/etc/evil": b"x"}, UnsafeFileError, "leads out of the archive"),
         ({"zeros": bytes(1 << 27)}, ModelFormatError, "bytes of content"),
         ({"model.weights.h5": None}, UnsupportedModelError, "no member 'model.weights.h5'"),
+        (
+            {"model.weights.h5": None, "model.weights.npz": b"PK"},
+            UnsupportedModelError,
+            "member 'model.weights.npz' holds pickles, which Keras does not open",
+        ),
         ({"model.weights.h5": b"no"}, ModelFormatError, "damaged HDF5 file"),
         ({"config.json": b"[]"}, ModelFormatError, "expected an object"),
         ({"metadata.json": b'{"keras_version": 3}'}, ModelFormatError, "keras_version is 3"),

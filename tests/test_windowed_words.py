@@ -142,3 +142,56 @@ def test_inputs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     flat = rn.Input(("batch", 4))
     with pytest.raises(RNNEngineError, match=r"Conv1d: its input is .* \[batch, channels, time\]"):
         rn.load(tmp_path / "b.pth", architecture=rn.Conv1d(4, 2, 3)(flat))
+
+
+@pytest.mark.zoo
+def test_dtln_from_weights_alone(zoo: Path) -> None:
+    """The published noise suppressor: both halves described over its weights, against torch."""
+    pytest.importorskip("pyfive", reason="pyfive is not installed")
+    from rnnengine.importers.keras.checkpoint import read_checkpoint
+
+    def half(start: str, end: str, mask: str, size: int) -> Any:
+        return rn.Sequential(
+            rn.LSTM(units=128, name=start),
+            rn.LSTM(units=128, name=end),
+            rn.Dense(size, "sigmoid", name=mask),
+        )
+
+    path = zoo / "dtln" / "model.h5"
+    spectrum = rn.Input(("batch", "time", 257), name="spectrum")
+    frames = rn.Input(("batch", "time", 512), name="frames")
+    encoded = rn.Conv1D(256, 1, use_bias=False, name="conv1d")(frames)
+    even = rn.LayerNormalization(epsilon=1e-7, name="layer_normalization")(encoded)
+    kept = rn.Multiply()(half("lstm_2", "lstm_3", "dense_1", 256)(even), encoded)
+    decoded = rn.Conv1D(512, 1, padding="causal", use_bias=False, name="conv1d_1")(kept)
+    network = {"mask": half("lstm", "lstm_1", "dense", 257)(spectrum), "frames_out": decoded}
+    model = rn.load(path, architecture=network)
+
+    stored = read_checkpoint(path.read_bytes(), "model.h5").tensors
+    t = {name: torch.from_numpy(value).double() for name, value in stored.items()}
+
+    def lstm(x: Any, name: str) -> Any:
+        net = torch.nn.LSTM(x.shape[-1], 128, batch_first=True).double()
+        own = {k.rpartition(".")[2]: v for k, v in t.items() if k.startswith(f"{name}.")}
+        net.load_state_dict(own)
+        return net(x)[0]
+
+    def dense(x: Any, name: str) -> Any:
+        return torch.sigmoid(torch.nn.functional.linear(x, t[f"{name}.weight"], t[f"{name}.bias"]))
+
+    rng = np.random.default_rng(3)
+    feeds = {
+        "spectrum": np.abs(rng.normal(size=(2, 6, 257))).astype(np.float32),
+        "frames": rng.normal(size=(2, 6, 512)).astype(np.float32) * 0.1,
+    }
+    a, b = (torch.from_numpy(v).double() for v in feeds.values())
+    want = {"mask": dense(lstm(lstm(a, "lstm"), "lstm_1"), "dense")}
+    code = b @ t["conv1d.weight"][:, :, 0].T
+    gain, shift = t["layer_normalization.weight"], t["layer_normalization.bias"]
+    normal = torch.nn.functional.layer_norm(code, (256,), gain, shift, 1e-7)
+    masked = dense(lstm(lstm(normal, "lstm_2"), "lstm_3"), "dense_1") * code
+    want["frames_out"] = masked @ t["conv1d_1.weight"][:, :, 0].T
+    for name, value in model.run(feeds).items():
+        expected = want[name].detach().numpy()
+        most = 2e-6 * max(1.0, float(np.abs(expected).max()))
+        assert np.abs(value - expected).max() <= most, name

@@ -12,6 +12,7 @@ from rnnengine.errors import ModelFormatError, UnsafeFileError, UnsupportedModel
 __all__ = ["Archive", "is_keras_archive", "read_archive"]
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_PICKLED = "model.weights.npz"
 _MAX_MEMBERS = 10_000
 _MAX_TEXT = 1 << 26
 _SLACK, _RATIO = 1 << 26, 20
@@ -78,6 +79,11 @@ def _unpack(file: zipfile.ZipFile, where: str, size: int) -> Archive:
         total += member.file_size
     if total > _SLACK + _RATIO * size:
         raise ModelFormatError(f"{where}: {size} bytes declare {total} bytes of content")
+    if _PICKLED in names and _WEIGHTS not in names:
+        raise UnsupportedModelError(
+            f"{where}: member {_PICKLED!r} holds pickles, which Keras does not open either; "
+            f"accepted: {_WEIGHTS!r}, which model.save writes"
+        )
     if _WEIGHTS not in names:
         raise UnsupportedModelError(
             f"{where}: no member {_WEIGHTS!r}; members: {', '.join(names[:10])}; accepted: weights "
