@@ -436,6 +436,50 @@ class Maker:
             other = self.add("Transpose", [x], turned, perm=perm)
             self.add("MatMul", [x, other], (*shape[:-1], shape[-2]))
 
+    def windows(self, shape: Shape, dilated: bool) -> tuple[Shape, dict[str, Any]]:
+        """Windows that keep a free axis as long as it is; and the sizes of what they give."""
+        sizes: list[Size] = []
+        listed: dict[str, list[int]] = {"kernel_shape": [], "strides": [], "dilations": []}
+        before, after = [], []
+        for size in shape[2:]:
+            kernel = int(self.rng.integers(1, 4))
+            stride = 1 if isinstance(size, Dim) else int(self.rng.integers(1, 3))
+            dilation = int(self.rng.integers(1, 3)) if dilated else 1
+            reach = (kernel - 1) * dilation
+            before.append(int(self.rng.integers(reach + 1)))
+            after.append(reach - before[-1])
+            for name, value in zip(listed, (kernel, stride, dilation), strict=True):
+                listed[name].append(value)
+            sizes.append(size if isinstance(size, Dim) else (size - 1) // stride + 1)
+        return tuple(sizes), {**listed, "pads": [*before, *after]}
+
+    def convolution(self) -> None:
+        x = self.pick(3, 4)
+        shape = self.shapes[x] if x is not None else ()
+        if x is None or isinstance(shape[1], Dim) or shape[1] == 0:
+            return
+        channels = int(shape[1])
+        group = channels if self.rng.random() < 0.4 else 1
+        units = group * int(self.rng.integers(1, 4))
+        sizes, attrs = self.windows(shape, dilated=True)
+        weights = self.rng.standard_normal((units, channels // group, *attrs["kernel_shape"]))
+        w = self.constant(weights / max(1, weights[0].size))
+        operands = [x, w, self.constant(self.rng.standard_normal(units))]
+        made = (shape[0], units, *sizes)
+        self.add("Conv", operands[: int(self.rng.integers(2, 4))], made, group=group, **attrs)
+
+    def pool(self) -> None:
+        x = self.pick(3, 4)
+        if x is None:
+            return
+        shape = self.shapes[x]
+        sizes, attrs = self.windows(shape, dilated=False)
+        attrs.pop("dilations")
+        op = str(self.rng.choice(["MaxPool", "AveragePool"]))
+        if op == "AveragePool":
+            attrs["count_include_pad"] = int(self.rng.integers(2))
+        self.add(op, [x], (*shape[:2], *sizes), **attrs)
+
     def flatten(self) -> None:
         x = self.pick(2, 3, 4)
         if x is None:
@@ -450,7 +494,7 @@ _METHODS = (
     "unary", "unary", "binary", "binary", "clip", "softmax", "transpose", "transpose", "unsqueeze",
     "squeeze", "reshape", "concat", "concat", "slice", "gather", "expand", "tile", "matmul", "gemm",
     "flatten", "product", "recurrent", "pad", "reduce", "normalize", "choose", "slope", "cumulate",
-    "scatter", "best", "product_of_two",
+    "scatter", "best", "product_of_two", "convolution", "convolution", "pool",
 )  # fmt: skip
 
 

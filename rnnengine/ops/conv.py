@@ -128,7 +128,8 @@ def _transposed(
     """Windows and sizes: stride * (n - 1) + output_padding + extent - pads, or ``output_shape``.
 
     Where the result's size is given (``output_shape``, or n * stride with SAME), the padding
-    follows from it; an odd element goes to the end with SAME_UPPER and to the start otherwise.
+    follows from it; an odd element goes to the end with SAME_UPPER and to the start otherwise. What
+    the windows do not reach is added at the end, as by ``output_padding``.
     """
     op, rank = "ConvTranspose", len(spatial)
     slides = slides_of(op, attrs, kernel, rank)
@@ -157,6 +158,13 @@ def _transposed(
             _fitted(s, n, size, auto == "SAME_UPPER")
             for s, n, size in zip(slides, full, sizes, strict=True)
         ]
+        if any(
+            e - min(s.after, 0) >= max(s.stride, s.dilation, e + 1)
+            for s, e in zip(slides, extra, strict=True)
+        ):
+            raise ShapeError(
+                f"{op}: {tuple(sizes)} outputs are wanted, the windows reach {tuple(full)}"
+            )
     if any(isinstance(n, int) and n < 0 for n in sizes):
         raise ShapeError(f"{op}: the result would have sizes {tuple(sizes)}; pads are too large")
     kept = [replace(s, after=s.after - e) for s, e in zip(slides, extra, strict=True)]
@@ -168,7 +176,7 @@ def _fitted(slide: Slide, full: Size, wanted: Size, upper: bool) -> Slide:
     if isinstance(total, Dim):
         raise UndecidedError(f"padding of {total}")
     if total < 0:
-        raise ShapeError(f"ConvTranspose: {wanted} outputs are wanted, the windows reach {full}")
+        return replace(slide, before=0, after=total)
     less, more = total // 2, total - total // 2
     return replace(slide, before=less if upper else more, after=more if upper else less)
 
@@ -283,7 +291,8 @@ def _settle_conv(attrs: Attrs, types: Types, known: Known) -> Settled | None:
 def _settle_conv_transpose(attrs: Attrs, types: Types, known: Known) -> Settled | None:
     """``output_shape`` and ``output_padding`` settle into ``pads`` and ``output_padding``."""
     read = read_conv_transpose(attrs, types)
-    extra = tuple(attrs.get("output_padding") or (0,) * len(read.slides))
+    given = attrs.get("output_padding") or (0,) * len(read.slides)
+    extra = tuple(max(e, -s.after) for e, s in zip(given, read.slides, strict=True))
     slides = [replace(s, after=s.after + e) for s, e in zip(read.slides, extra, strict=True)]
     settled = {"group": 1, **settled_attrs(attrs, slides), "output_padding": extra}
     settled.pop("output_shape", None)

@@ -205,6 +205,7 @@ CONV = (
     _transposed(SIGNAL, real(6, 5, 4), strides=[3], pads=[2, 1], output_padding=[2]),
     _transposed(SIGNAL, real(6, 5, 3), dilations=[2], pads=[1, 0]),
     _transposed(SIGNAL, real(6, 5, 3), strides=[2], output_shape=[23], output_padding=[1]),
+    _transposed(SIGNAL, real(6, 5, 3), 5, strides=[3], output_shape=[34]),
     _transposed(SIGNAL, real(6, 5, 4), strides=[3], auto_pad="SAME_UPPER"),
     _transposed(IMAGE, real(4, 3, 3, 3), 3, strides=[1, 2], pads=[1, 1, 1, 1]),
     _transposed(IMAGE, real(4, 1, 3, 5), 4, group=4, strides=[2, 3], dilations=[1, 2]),
