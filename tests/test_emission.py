@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from random_graphs import SIZES, Made, random_graph
 from rnnengine._c import cpu
 from rnnengine.importers import load_graph
 from rnnengine.ops import evaluate
+from rnnengine.program import Buffer, View
 
 Array = np.ndarray[Any, Any]
 
@@ -299,6 +301,53 @@ def test_a_tile_is_one_copy_however_often_it_repeats() -> None:
     model = rn.load(content)
     assert len(model._form.compiled.tables.tables["instrs"]) == 1
     assert np.array_equal(model.run(np.array([[1.0, 2.0]]))[0, -4:], [1, 2, 1, 2])
+
+
+def test_a_gather_of_sliding_windows_is_a_view() -> None:
+    """Also under operators that read it in rows, and where it is an output."""
+    index = np.arange(6)[:, None] + 2 * np.arange(3)
+    turned = {"perm": [0, 2, 1]}
+    operators = [
+        node("Gather", ["x", "i"], "a", axis=1),
+        node("Transpose", ["a"], "b", **turned),
+        node("Softmax", ["b"], "y", axis=-1),
+    ]
+    x = odd(4, 10)
+    for outputs in (["y"], ["a", "y"]):
+        content = nodes(operators, {"x": ("T", 10)}, outputs, {"i": index})
+        models = on_all_tables(content)
+        wanted, _ = expected(content, {"x": x})
+        check(outputs_on_all(models, {"x": x}), wanted, 1e-6)
+    content = nodes(operators[:1], {"x": ("T", 10)}, ["a"], {"i": index})
+    assert len(rn.load(content)._form.compiled.tables.tables["instrs"]) == 1
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (4, 1, 6), (1, 6), (8, 3)])
+def test_a_view_takes_the_shapes_that_need_no_copy(shape: tuple[int, ...]) -> None:
+    """Whatever order the axes have: the elements are those that NumPy shows, or it is a copy."""
+    whole = View.whole(Buffer(3, 0, 0, 100), shape)
+    found = 0
+    for perm in itertools.permutations(range(len(shape))):
+        view, array = whole.permute(perm), np.arange(np.prod(shape)).reshape(shape).transpose(perm)
+        for target in (
+            (24,),
+            (2, 12),
+            (12, 2),
+            (2, 3, 4),
+            (4, 6),
+            (3, 8),
+            (2, 2, 6),
+            (6, 1, 4),
+            (6,),
+        ):
+            shaped = view.reshape(target) if np.prod(target) == array.size else None
+            if shaped is None:
+                continue
+            steps = [np.arange(n) * s for n, s in zip(shaped.shape, shaped.strides, strict=True)]
+            places = sum(np.ix_(*steps)) + shaped.offset
+            assert np.array_equal(places, array.reshape(target))
+            found += 1
+    assert found >= 2  # the row-major order alone takes two
 
 
 def test_a_gather_of_too_many_scattered_places_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from rnnengine.graph import Dim, Size, UndecidedError, product
 
@@ -95,6 +96,19 @@ class View:
             strides=tuple(strides),
         )
 
+    def windows(self, axis: int, start: Size, counts: Sequence[int], steps: Sequence[int]) -> View:
+        """Replace an axis by several: places ``start + steps[0]*i + steps[1]*j + ...`` of it.
+
+        Places may come up more than once, so such a view is for reading.
+        """
+        strides = tuple(self.strides[axis] * step for step in steps)
+        return replace(
+            self,
+            offset=self.offset + start * self.strides[axis],
+            shape=(*self.shape[:axis], *counts, *self.shape[axis + 1 :]),
+            strides=(*self.strides[:axis], *strides, *self.strides[axis + 1 :]),
+        )
+
     def split(self, axis: int, outer: Size, inner: Size) -> View:
         """Replace an axis of ``outer * inner`` elements by two."""
         step = self.strides[axis]
@@ -120,16 +134,66 @@ class View:
         if self.packed:
             return replace(self, shape=tuple(shape), strides=_row_major(shape))
         old = [(s, t) for s, t in zip(self.shape, self.strides, strict=True) if s != 1]
-        new = [s for s in shape if s != 1]
-        if [s for s, _ in old] != new:
+        found = _regrouped(old, [s for s in shape if s != 1])
+        if found is None:
             return None
-        steps = iter(t for _, t in old)
+        steps = iter(found)
         strides = tuple(1 if s == 1 else next(steps) for s in shape)
         return replace(self, shape=tuple(shape), strides=strides)
 
 
 def _row_major(shape: Sequence[Size]) -> tuple[Size, ...]:
     return tuple(product(shape[i + 1 :]) for i in range(len(shape)))
+
+
+def _regrouped(old: list[tuple[Size, Size]], new: list[Size]) -> list[Size] | None:
+    """Strides of new sizes over old (size, stride) pairs, none of size 1.
+
+    Sizes are taken in groups of equal product; within a group the old axes must step evenly, as one
+    axis would. None where they do not, or where symbols leave the groups open.
+    """
+    strides: list[Size] = []
+    at_old = at_new = 0
+    while at_old < len(old) and at_new < len(new):
+        first_old, first_new = at_old, at_new
+        have, want = old[at_old][0], new[at_new]
+        at_old, at_new = at_old + 1, at_new + 1
+        while have != want:
+            if _divides(have, want) and at_old < len(old):
+                have = have * old[at_old][0]
+                at_old += 1
+            elif _divides(want, have) and at_new < len(new):
+                want = want * new[at_new]
+                at_new += 1
+            elif _smaller(have, want) and at_old < len(old):
+                have = have * old[at_old][0]
+                at_old += 1
+            elif _smaller(want, have) and at_new < len(new):
+                want = want * new[at_new]
+                at_new += 1
+            else:
+                return None
+        group = old[first_old:at_old]
+        if any(a[1] != b[1] * b[0] for a, b in pairwise(group)):
+            return None
+        strides += [group[-1][1] * step for step in _row_major(new[first_new:at_new])]
+    return strides if at_old == len(old) and at_new == len(new) else None
+
+
+def _divides(a: Size, b: Size) -> bool:
+    """Whether b is known to be a multiple of a that is not 0."""
+    if not isinstance(a, Dim) and not isinstance(b, Dim):
+        return a != 0 and b != 0 and b % a == 0
+    try:
+        return not is_zero(b // a)
+    except UndecidedError:
+        return False
+
+
+def _smaller(a: Size, b: Size) -> bool:
+    """Whether both are numbers other than 0, a the smaller."""
+    plain = not isinstance(a, Dim) and not isinstance(b, Dim)
+    return plain and 0 < int(a) < int(b)
 
 
 def is_zero(size: Size) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+import numpy as np
+
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Node, Size, TensorType
+from rnnengine.graph import Dim, Node, Size, TensorType
 from rnnengine.ops.emission.select import emit_rows
 from rnnengine.ops.registry import attach
 from rnnengine.ops.sizes import axis_of
@@ -152,8 +154,25 @@ def _runs(places: list[Size]) -> Iterator[tuple[Size, int, int]]:
         at += count
 
 
+def _even_steps(places: list[Size], shape: tuple[int, ...]) -> list[int] | None:
+    """Step along each axis of an index whose places are even in all of them, else None."""
+    if not places or any(isinstance(place, Dim) for place in places):
+        return None
+    grid = np.asarray(places, np.int64).reshape(shape)
+    corner = grid[(0,) * grid.ndim]
+    steps = [
+        int(np.take(grid, 1, axis=a)[(0,) * (grid.ndim - 1)] - corner) if n > 1 else 1
+        for a, n in enumerate(shape)
+    ]
+    wanted = corner + sum(
+        (step * np.arange(n).reshape((-1, *[1] * (grid.ndim - 1 - a))))
+        for a, (n, step) in enumerate(zip(shape, steps, strict=True))
+    )
+    return steps if np.array_equal(grid, wanted) else None
+
+
 def _emit_gather(out: Emitter, node: Node) -> None:
-    """Gather at constant, unevenly spaced indices (even ones were settled as slices): copies.
+    """Gather at constant indices: a view where they are even along each of their axes, else copies.
 
     Indices that arrive at run time select rows of a table: an embedding.
     """
@@ -165,6 +184,10 @@ def _emit_gather(out: Emitter, node: Node) -> None:
         emit_rows(out, node, source, axis)
         return
     places = [int(i) + size if int(i) < 0 else int(i) for i in indices.reshape(-1)]
+    steps = _even_steps(places, indices.shape)
+    if steps is not None:
+        out.alias(_result(node), source.windows(axis, places[0], indices.shape, steps))
+        return
     runs = list(_runs(places))
     if len(runs) > _MAX_RUNS:
         raise UnsupportedModelError(
