@@ -426,3 +426,64 @@ def test_functions_that_call_themselves_are_refused() -> None:
     model = helper.make_model(graph, opset_imports=opsets, functions=[loop])
     with pytest.raises(ModelFormatError, match="calls itself"):
         rn.load(model.SerializeToString())
+
+
+@pytest.mark.parametrize("steps", ["T", 5])
+def test_a_while_loop_as_tensorflow_exports_it(steps: int | str) -> None:
+    """Counters among the states, a condition on both, a step gathered by its number.
+
+    The condition has to be worked out step by step, so the loop is written out and its steps are
+    put together again: at load where the length is written down, else for the length of each run.
+    """
+    writer = Writer(np.random.default_rng(8))
+    v = weights("LSTM", 3, 5, writer.rng)
+    writer.nodes += [
+        helper.make_node("Add", ["counter", "one"], ["counter_after"]),
+        helper.make_node("Add", ["time", "one"], ["time_after"]),
+        helper.make_node("Less", ["counter_after", "length"], ["a"]),
+        helper.make_node("Less", ["time_after", "length"], ["b"]),
+        helper.make_node("And", ["a", "b"], ["go_on"]),
+        helper.make_node("Gather", ["major", "time"], ["x_t"], axis=0),
+    ]
+    h, c = step(writer, "LSTM", v, "x_t", "h", "c")
+    for name, value in (("h_after", h), ("c_after", c), ("y_t", h)):
+        writer.nodes.append(helper.make_node("Identity", [value], [name]))
+    number = TensorProto.INT64
+    body = helper.make_graph(
+        writer.nodes, "while",
+        [info("i", [], number), info("go", [], TensorProto.BOOL), info("counter", [], number),
+         info("time", [], number), info("h", [2, 5]), info("c", [2, 5])],
+        [info("go_on", [], TensorProto.BOOL), info("counter_after", [], number),
+         info("time_after", [], number), info("h_after", [2, 5]), info("c_after", [2, 5]),
+         info("y_t", [2, 5])],
+        writer.tensors,
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["major"], perm=[1, 0, 2]),
+        helper.make_node("Shape", ["major"], ["shape"]),
+        helper.make_node("Gather", ["shape", "zero"], ["length"]),
+        helper.make_node("Less", ["zero", "length"], ["any"]),
+        helper.make_node(
+            "Loop", ["most", "any", "zero", "zero", "zeros", "zeros"],
+            ["n", "t", "h_n", "c_n", "stacked"], name="while", body=body,
+        ),
+        helper.make_node("Transpose", ["stacked"], ["y"], perm=[1, 0, 2]),
+    ]  # fmt: skip
+    tensors = [constant("one", np.int64(1)), constant("zero", np.int64(0)),
+               constant("most", np.int64(2**31 - 1)),
+               constant("zeros", np.zeros((2, 5), np.float32))]  # fmt: skip
+    content = built(
+        nodes, [info("x", [2, steps, 3])], [info("y", [2, steps, 5]), info("h_n", [2, 5])], tensors
+    )
+    session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
+    loaded = rn.load(content)
+    for length in (5, 7) if steps == "T" else (5,):
+        x = np.random.default_rng(length).normal(size=(2, length, 3)).astype(np.float32)
+        got = loaded.run(x)
+        for output, wanted in zip(("y", "h_n"), session.run(None, {"x": x}), strict=True):
+            np.testing.assert_allclose(got[output], wanted, rtol=0, atol=1e-5)
+    assert recurrent(loaded) == {"LSTM": 1}
+    if steps != "T":
+        stream = loaded.stream()
+        parts = [stream.step(x[:, t : t + 1])["y"] for t in range(5)]
+        np.testing.assert_array_equal(np.concatenate(parts, 1), got["y"])

@@ -67,14 +67,25 @@ class Builder:
         self.bfloat16: set[str] = set()
         self._taken = set(reserved)
         self._node_names: set[str] = set()
+        self._counts: dict[tuple[bool, str], int] = {}
 
     def fresh(self, base: str) -> str:
         """Return an unused value name."""
-        return _unused(base, self._taken)
+        return self._unused(base, self._taken, False)
 
     def node_name(self, base: str) -> str:
         """Return an unused node name."""
-        return _unused(base, self._node_names)
+        return self._unused(base, self._node_names, True)
+
+    def _unused(self, base: str, taken: set[str], nodes: bool) -> str:
+        """The base, or the base with the next number that nothing has yet."""
+        name, count = base, self._counts.get((nodes, base), 0)
+        while name in taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._counts[nodes, base] = count
+        taken.add(name)
+        return name
 
     def constant(self, name: str, value: Array) -> str:
         """Add a constant under a name that is free; return the name."""
@@ -92,15 +103,6 @@ class Builder:
         """Append a node and infer its outputs."""
         self.inference.add(node)
         self.nodes.append(node)
-
-
-def _unused(base: str, taken: set[str]) -> str:
-    name, count = base, 0
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
-    taken.add(name)
-    return name
 
 
 class Call:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Inliner", "convert_loop", "convert_scan", "reads"]
 
-MOST_NODES = 200_000
-"""Nodes that a loop may be written out to."""
+MOST_NODES = 10_000
+"""Nodes that a loop may be written out to while importing."""
 
 MOST_ROWS = 64
 """Rows of a batch that have a loop each, in the form of Scan of opset 8."""
