@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.defs
 
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
@@ -104,6 +105,7 @@ BINARY = (
     *(Form(op, [integers(7, -7, 8), integers(2, 2, -3)]) for op in ("Add", "Sub", "Mul", "Div")),
     Form("Pow", [POSITIVE, real(1)]), Form("Pow", [X, integers(2)], (13,)),
     Form("Min", [X, real(4, 5), real(5)], (8, 13)), Form("Max", [X, real(4, 1)], (8, 13)),
+    *(Form(op, [X, real(3, 4, 5)], (7,)) for op in ("Min", "Max", "Mean", "Sum")),
     Form("Mean", [X, real(4, 5), real(5)], (8, 13)), Form("Mean", [X], (8,)),
     Form("PRelu", [X, real(4, 1)], (7, 9, 16)), Form("PRelu", [X, real(1)], (7, 16)),
     Form("Mod", [3 * X, POSITIVE], (10, 13), attrs={"fmod": 1}),
@@ -111,8 +113,8 @@ BINARY = (
     Form("Mod", [integers(7, -7, 8), integers(3, 3, -3)], (10,), attrs={"fmod": 1}),
     Form("Max", [X], (8,)), Form("Sum", [X, real(4, 5), real(5)], (8, 13)),
     Form("Equal", [integers(1, 2), integers(1, 3)]),
-    Form("Less", [X, real(5)], (9,)), Form("Greater", [X, real(5)], (9,)),
-    Form("LessOrEqual", [X, X], (12,)), Form("GreaterOrEqual", [X, X], (16,)),
+    Form("Less", [X, real(5)], (7, 9)), Form("Greater", [X, real(5)], (7, 9)),
+    Form("LessOrEqual", [X, X], (12,)), Form("GreaterOrEqual", [X, X], (12, 16)),
     Form("And", [X > 0, X > 1]), Form("Or", [X > 0, X > 1]), Form("Xor", [X > 0, X > 1]),
     Form("Where", [X > 0, X, real(5)], (9, 16)),
 )  # fmt: skip
@@ -164,7 +166,7 @@ LAYOUT = (
          {"value": onnx.numpy_helper.from_array(np.array([7], np.int64))}),
     Form("Range", [], (11,), [np.int64(2), np.int64(11), np.int64(3)]),
     Form("Range", [], (11,), [np.float32(1), np.float32(-0.1), np.float32(-0.3)]),
-    Form("Constant", [], (7,), attrs={"value": onnx.numpy_helper.from_array(X)}),
+    Form("Constant", [], (7, 11), attrs={"value": onnx.numpy_helper.from_array(X)}),
     Form("Constant", [], (12, 13), attrs={"value_floats": [1.5, 2.5]}),
     Form("Constant", [], (12,), attrs={"value_int": 5}),
     Form("Constant", [], (12,), attrs={"value_ints": [5, 6]}),
@@ -176,12 +178,12 @@ IMAGE, SIGNAL = real(2, 4, 9, 7), real(2, 6, 11)
 
 def _conv(x: Array, w: Array, bias: bool = True, **attrs: Any) -> Form:
     constants: list[Array | None] = [w, real(w.shape[0])] if bias else [w]
-    return Form("Conv", [x], (11, 22), constants, attrs, note=f"{x.shape} {w.shape}")
+    return Form("Conv", [x], (7, 11, 22), constants, attrs, note=f"{x.shape} {w.shape}")
 
 
 def _transposed(x: Array, w: Array, units: int = 0, **attrs: Any) -> Form:
     constants: list[Array | None] = [w, real(units)] if units else [w]
-    return Form("ConvTranspose", [x], (11, 22), constants, attrs, note=f"{x.shape} {w.shape}")
+    return Form("ConvTranspose", [x], (7, 11, 22), constants, attrs, note=f"{x.shape} {w.shape}")
 
 
 def _pool(op: str, x: Array, opsets: tuple[int, ...], **attrs: Any) -> Form:
@@ -211,21 +213,21 @@ CONV = (
     _transposed(IMAGE, real(4, 1, 3, 5), 4, group=4, strides=[2, 3], dilations=[1, 2]),
     _transposed(IMAGE, real(4, 2, 1, 5), group=2, strides=[1, 2], pads=[0, 2, 0, 2],
                 output_padding=[0, 1]),
-    _pool("MaxPool", SIGNAL, (8, 12), kernel_shape=[3]),
+    _pool("MaxPool", SIGNAL, (7, 8, 12), kernel_shape=[3]),
     _pool("MaxPool", SIGNAL, (12,), kernel_shape=[3], strides=[2], pads=[1, 2], dilations=[2]),
     _pool("MaxPool", SIGNAL, (12, 22), kernel_shape=[2], strides=[2], ceil_mode=1),
     _pool("MaxPool", SIGNAL, (12,), kernel_shape=[3], strides=[2], auto_pad="SAME_UPPER"),
     _pool("MaxPool", IMAGE, (8, 12), kernel_shape=[2, 3], strides=[2, 3], pads=[1, 0, 0, 2]),
     _pool("MaxPool", IMAGE, (12,), kernel_shape=[2, 2], strides=[2, 3], ceil_mode=1),
     _pool("MaxPool", IMAGE, (12,), kernel_shape=[2, 3], strides=[2, 3], auto_pad="SAME_LOWER"),
-    _pool("AveragePool", SIGNAL, (7, 19), kernel_shape=[3], strides=[2], pads=[1, 2]),
+    _pool("AveragePool", SIGNAL, (7, 11, 19), kernel_shape=[3], strides=[2], pads=[1, 2]),
     _pool("AveragePool", SIGNAL, (7, 19), kernel_shape=[3], pads=[1, 1], count_include_pad=1),
     _pool("AveragePool", SIGNAL, (19,), kernel_shape=[3], dilations=[2], pads=[2, 1]),
     _pool("AveragePool", IMAGE, (7,), kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
     _pool("AveragePool", IMAGE, (19,), kernel_shape=[2, 2], strides=[2, 3], ceil_mode=1),
     _pool("AveragePool", IMAGE, (19,), kernel_shape=[3, 2], strides=[2, 2], pads=[1, 0, 1, 0],
           ceil_mode=1, count_include_pad=1),
-    _pool("LpPool", SIGNAL, (11, 18), kernel_shape=[3], strides=[2], pads=[1, 2]),
+    _pool("LpPool", SIGNAL, (7, 11, 18), kernel_shape=[3], strides=[2], pads=[1, 2]),
     _pool("LpPool", IMAGE, (11,), kernel_shape=[3, 2], p=1),
     _pool("LpPool", IMAGE, (18,), kernel_shape=[2, 2], p=3, dilations=[2, 1]),
     Form("GlobalAveragePool", [IMAGE], (7, 22)), Form("GlobalMaxPool", [IMAGE], (7, 22)),
@@ -305,3 +307,36 @@ INDEXING = (
 )  # fmt: skip
 
 FORMS = (*UNARY, *BINARY, *LINEAR, *LAYOUT, *CONV, *REDUCTIONS, *NORMS, *INDEXING)
+
+NEWEST_WITNESSED = 22
+"""Newest opset that the pinned onnxruntime computes in full."""
+
+NOT_WITNESSED = {("GlobalLpPool", 22)}
+"""Operators and opsets that it has no implementation of."""
+
+
+def versions(op: str) -> list[int]:
+    """Opsets from 7 on in which an operator changed, and 7 or the first it is in."""
+    history = onnx.defs.get_all_schemas_with_history()
+    since = {
+        s.since_version
+        for s in history
+        if s.domain == "" and s.name == op and not s.deprecated
+        if (op, s.since_version) not in NOT_WITNESSED
+    }
+    first = max((v for v in since if v <= 7), default=0)
+    later = [v for v in since if 7 < v <= NEWEST_WITNESSED]
+    return sorted([*([7] if first else []), *later])
+
+
+def said(op: str, opset: int) -> tuple[list[str], int]:
+    """What a model can say with an operator: its attributes, and how many operands it takes."""
+    schema = onnx.defs.get_schema(op, opset, "")
+    return sorted(schema.attributes), len(schema.inputs)
+
+
+def opsets_of(form: Form) -> list[int]:
+    """The opsets of a form, and all newer ones in which its operator says the same things."""
+    known, first = [said(form.op, opset) for opset in form.opsets], min(form.opsets)
+    newer = [v for v in versions(form.op) if v > first and said(form.op, v) in known]
+    return sorted({*form.opsets, *newer})
