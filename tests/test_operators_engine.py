@@ -20,7 +20,6 @@ pytest.importorskip("onnx", reason="onnx is not installed")
 Array = np.ndarray[Any, Any]
 TABLES = [name for name, usable in core.tables() if usable]
 REFUSED = {
-    "LayerNormalization axis=1 ": "with its statistics as outputs",
     "GatherND batch_dims=1 ": "batch_dims 1 at run time",
 }
 """Forms that the engine refuses, and the words it does it with."""

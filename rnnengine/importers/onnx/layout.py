@@ -108,7 +108,7 @@ def _repeat(call: Call) -> None:
 
 @converter("Dropout")
 def _dropout(call: Call) -> None:
-    """Inference only: the data passes through."""
+    """Inference only: the data passes through, and the mask is true for each of its elements."""
     call.arity(1, 3 if call.opset >= 12 else 1, 2)
     call.attributes.integer("seed")
     if call.opset < 12:
@@ -123,7 +123,12 @@ def _dropout(call: Call) -> None:
         raise UnsupportedModelError(
             f"{call.where}: the mask output is used; accepted: the first output alone"
         )
-    emit_same(call, inputs=1)
+    call.emit("Identity", call.inputs[:1], call.outputs[:1])
+    mask = call.output(1)
+    if mask is not None:
+        any_bool = call.made("IsNaN", call.inputs[:1], None, "element")
+        true = call.constant("true", np.asarray(True))
+        call.emit("Or", [any_bool, true], [mask], suffix="mask")
 
 
 @converter("Shape")

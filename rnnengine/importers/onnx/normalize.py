@@ -24,7 +24,31 @@ def _layer(call: Call) -> None:
     call.arity(2, 3, 3)
     _precision(call)
     axis, epsilon = call.attributes.integer("axis", -1), call.attributes.real("epsilon", 1e-5)
-    emit_same(call, {"axis": axis, "epsilon": epsilon})
+    assert axis is not None and epsilon is not None
+    attrs = {"axis": axis, "epsilon": epsilon}
+    call.emit("LayerNormalization", call.inputs, call.outputs[:1], attrs)
+    if len(call.outputs) > 1:
+        _statistics(call, axis, epsilon)
+
+
+def _statistics(call: Call, axis: int, epsilon: float) -> None:
+    """The mean and 1 / sqrt(variance + epsilon), the further outputs of LayerNormalization."""
+    rank, data = call.type(0).rank, call.inputs[0]
+    over = {"axes": tuple(range(axis % rank, rank)), "keepdims": True}
+    mean, inverse = call.output(1), call.output(2)
+    if mean is None:
+        mean = call.made("ReduceMean", [data], over, "mean")
+    else:
+        call.emit("ReduceMean", [data], [mean], over, "mean")
+    if inverse is None:
+        return
+    centred = call.made("Sub", [data, mean], None, "centred")
+    square = call.made("Mul", [centred, centred], None, "square")
+    variance = call.made("ReduceMean", [square], over, "variance")
+    least = call.constant("epsilon", np.asarray(epsilon, call.type(0).dtype))
+    moved = call.made("Add", [variance, least], None, "moved")
+    root = call.made("Sqrt", [moved], None, "root")
+    call.emit("Reciprocal", [root], [inverse], suffix="inverse")
 
 
 @converter("RMSNormalization")

@@ -21,6 +21,9 @@ _REALS: dict[str, dict[str, float]] = {
 }
 """Unary operators with float attributes, and their defaults."""
 
+_FLOORED_FLOATS = 28
+"""Since this opset Mod takes floats without fmod."""
+
 
 @converter(
     "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf", "Exp",
@@ -36,12 +39,17 @@ def _unary(call: Call) -> None:
 
 @converter("Selu")
 def _selu(call: Call) -> None:
+    """With parameters of its own it is gamma * Elu."""
     call.arity(1, 1)
-    for name, default in (("alpha", 1.6732632423543772), ("gamma", 1.0507009873554805)):
-        value = np.float32(call.attributes.real(name, default))
-        if not np.isclose(value, np.float32(default), rtol=2e-7, atol=0):
-            call.attributes.only(name, float(value), default)
-    emit_same(call)
+    usual = {"alpha": 1.6732632423543772, "gamma": 1.0507009873554805}
+    given = {name: call.attributes.real(name, default) for name, default in usual.items()}
+    wanted, told = (np.array([*d.values()], np.float32) for d in (usual, given))
+    if np.allclose(told, wanted, rtol=2e-7, atol=0):
+        emit_same(call)
+        return
+    inner = call.made("Elu", call.inputs, {"alpha": given["alpha"]}, "elu")
+    factor = call.constant("gamma", np.asarray(given["gamma"], call.type(0).dtype))
+    call.emit("Mul", [inner, factor], call.outputs)
 
 
 @converter("Gelu")
@@ -78,7 +86,13 @@ def _is_inf(call: Call) -> None:
 @converter("Mod")
 def _mod(call: Call) -> None:
     call.arity(2, 2)
-    emit_same(call, {"fmod": call.attributes.flag("fmod")})
+    fmod = call.attributes.flag("fmod")
+    if call.opset >= _FLOORED_FLOATS and not fmod and call.type(0).dtype.kind == "f":
+        raise UnsupportedModelError(
+            f"{call.where}: attribute 'fmod' is 0 and the operands are {call.type(0).dtype}; "
+            "accepted: fmod=1, or integers"
+        )
+    emit_same(call, {"fmod": fmod})
 
 
 @converter(
@@ -138,6 +152,14 @@ def _cast(call: Call) -> None:
         call.builder.bfloat16.update(name for name in call.outputs if name is not None)
         return
     emit_same(call, {"to": element_type(code, f"{call.where}: attribute 'to'")})
+
+
+@converter("CastLike")
+def _cast_like(call: Call) -> None:
+    call.arity(2, 2)
+    call.attributes.only("saturate", call.attributes.integer("saturate", 1), 1)
+    call.attributes.only("round_mode", call.attributes.text("round_mode", "up"), "up")
+    call.emit("Cast", call.inputs[:1], call.outputs, {"to": call.type(1).dtype})
 
 
 @converter("Gemm")

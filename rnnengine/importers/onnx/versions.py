@@ -20,6 +20,12 @@ _RECURRENT = ("RNN", "GRU", "LSTM")
 def default_opset(imports: list[tuple[str, int]]) -> int:
     """Version of the default operator set among the (domain, version) pairs of a model."""
     versions = {version for domain, version in imports if domain in ("", "ai.onnx")}
+    if imports and not versions:
+        domains = ", ".join(repr(domain) for domain, _ in imports)
+        raise UnsupportedModelError(
+            f"model imports the operator sets {domains} and not the default one; accepted: "
+            "operators of the default domain"
+        )
     if len(versions) != 1:
         raise ModelFormatError(
             f"model imports {len(versions)} versions of the default operator set; expected 1"
