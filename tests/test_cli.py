@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from rnnengine.cli import DONE, FAILED, REFUSED, WRONG_USE, main, read_architecture
+from rnnengine.cli import CUT_OFF, DONE, FAILED, REFUSED, WRONG_USE, main, read_architecture
 
 Array = np.ndarray[Any, Any]
 
@@ -235,3 +237,18 @@ def test_convert_writes_nothing_where_validation_fails(
     shown = capsys.readouterr().out
     assert "not written: validation failed" in shown
     assert "cause   gate order" in shown
+
+
+@pytest.mark.parametrize("words", [["env"], ["env", "--json"], ["--help"], ["inspect", "missing"]])
+def test_output_that_nobody_reads_ends_quietly(words: list[str]) -> None:
+    """As `rnnengine ... | head` where head has read enough: the code shells give for SIGPIPE."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    code = "import sys; from rnnengine.cli import main; sys.exit(main())"
+    errors = writer if "missing" in words else subprocess.PIPE
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # argparse itself drops what it cannot write
+    command = [sys.executable, "-c", code, *words]
+    done = subprocess.run(command, stdout=writer, stderr=errors, env=buffered, check=False)
+    os.close(writer)
+    assert done.returncode == CUT_OFF == 128 + signal.SIGPIPE
+    assert not done.stderr

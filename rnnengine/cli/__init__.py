@@ -1,19 +1,22 @@
 """Command line: convert, export-onnx, inspect, validate, env.
 
 Exit codes: 0 done, 1 a validation that failed, 2 wrong use (also a file that is not there, or that
-is and must not be replaced, and a framework that cannot be asked), 3 a file that is refused.
+is and must not be replaced, and a framework that cannot be asked), 3 a file that is refused, 141
+(128 and SIGPIPE, as shells count) where whoever reads the output stops reading.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 
 from rnnengine._version import VERSION
 from rnnengine.cli.architecture import read_architecture
 from rnnengine.cli.common import (
+    CUT_OFF,
     DONE,
     FAILED,
     REFUSED,
@@ -28,7 +31,7 @@ from rnnengine.cli.report import describe_machine, inspect_file
 from rnnengine.cli.validate import check
 from rnnengine.errors import FrameworkError, RNNEngineError
 
-__all__ = ["DONE", "FAILED", "REFUSED", "WRONG_USE", "main", "read_architecture"]
+__all__ = ["CUT_OFF", "DONE", "FAILED", "REFUSED", "WRONG_USE", "main", "read_architecture"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +47,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _drop_output()
+        return CUT_OFF
+
+
+def _drop_output() -> None:
+    """Let what nobody reads go nowhere, so that the interpreter's last flush does not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
     try:
         outcome: Outcome = options.command(options)

@@ -13,11 +13,13 @@ import numpy as np
 from rnnengine.cli.architecture import read_architecture
 
 __all__ = [
-    "DONE", "FAILED", "REFUSED", "WRONG_USE", "Outcome", "UsageError", "add_model_options",
-    "add_reference_options", "model_options",
+    "CUT_OFF", "DONE", "FAILED", "REFUSED", "WRONG_USE", "Outcome", "UsageError",
+    "add_model_options", "add_reference_options", "model_options",
 ]  # fmt: skip
 
 DONE, FAILED, WRONG_USE, REFUSED = 0, 1, 2, 3
+CUT_OFF = 141
+"""Whoever reads the output stopped: 128 and the number of SIGPIPE, as shells count."""
 
 
 @dataclass(frozen=True)
