@@ -2,39 +2,93 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def _bench(folder: Path, *words: str) -> dict[str, Any]:
+    """Run the benchmark in a folder; return its record."""
+    record = folder / "record.json"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "bench.py"), *words, "--json", str(record)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    written: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    assert written["versions"]["rnnengine"]
+    return written
 
 
 @pytest.mark.slow
 def test_layer_benchmark_writes_a_record(tmp_path: Path) -> None:
     from rnnengine.bench.report import markdown
 
-    record = tmp_path / "record.json"
     options = ["--cells", "GRU", "--hidden", "32", "--steps", "1", "100", "--rounds", "2"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            str(ROOT / "tools" / "bench.py"),
-            "layer",
-            *options,
-            "--json",
-            str(record),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    written = json.loads(record.read_text(encoding="utf-8"))
+    written = _bench(tmp_path, "layer", *options)
     assert [row["steps"] for row in written["results"]] == [1, 100]
     assert all(row["max_abs_difference"] <= 1e-5 for row in written["results"])
-    assert written["versions"]["rnnengine"]
     assert "GRU H=32 T=100" in markdown(written)
+
+
+@pytest.mark.slow
+def test_model_benchmark_writes_a_record(tmp_path: Path) -> None:
+    """A file without state of its own: a run of one step."""
+    digits = ROOT / "examples" / "digits" / "digits.onnx"
+    (row,) = _bench(tmp_path, "models", str(digits), "--rounds", "2")["results"]
+    assert (row["name"], row["call"]) == ("digits", "run")
+    assert row["relative_difference"] <= 1e-5
+    assert set(row["timings"]) == {"rnnengine", "onnxruntime"}
+    roof = row["roof"]
+    assert 0 < roof["arithmetic_share"] < 10
+    assert 0 < roof["bandwidth_share"] < 10
+
+
+def test_work_of_the_voice_activity_detector() -> None:
+    """Counted by hand: spectra, four convolutions, an LSTM step, the last layer."""
+    pytest.importorskip("torch")
+    from rnnengine.bench.models import model_case
+    from rnnengine.bench.voice import vad_bytes
+
+    case = model_case("vad", vad_bytes(), {"sr": 16000})
+    assert [(name, output) for name, output, _ in case.states] == [("state", "next")]
+    assert case.compared == ("probability",)
+    spectra, lstm = 258 * 256, 4 * 128 * (128 + 128)
+    convolutions = [129 * 128 * 3, 128 * 64 * 3, 64 * 64 * 3, 64 * 128 * 3, 128]
+    positions = [4, 2, 1, 1, 1]
+    products = 4 * spectra + lstm
+    products += sum(n * size for n, size in zip(positions, convolutions, strict=True))
+    assert case.work.multiply_adds == products
+    biases = 128 + 64 + 64 + 128 + 1 + 2 * 4 * 128
+    assert case.work.weight_bytes == 4 * (spectra + lstm + sum(convolutions) + biases)
+    assert case.work.working_set == case.work.weight_bytes
+
+
+def test_work_over_time_and_of_tables() -> None:
+    """Recurrent weights are read in every step; of an embedding, rows alone."""
+    import rnnengine as rn
+    from rnnengine.bench.work import Work, work_of
+
+    rng = np.random.default_rng(0)
+    shapes = {"0.weight": (50, 6), "1.weight_ih_l0": (12, 6), "1.weight_hh_l0": (12, 4)}
+    arrays = {n: rng.random(s, dtype=np.float32) for n, s in shapes.items()}
+    file = io.BytesIO()
+    np.savez(file, **arrays)  # type: ignore[arg-type]
+    net = rn.Sequential(rn.Embedding(50, 6), rn.GRU(6, 4, bias=False, batch_first=True))
+    model = rn.load(file.getvalue(), architecture=net)
+    sizes = {s: n for s, n in zip(model.inputs[0].shape, (3, 7), strict=True) if isinstance(s, str)}
+    found = work_of(model.graph, sizes)
+    biases = found.working_set - 4 * 12 * 10
+    assert biases in (0, 4 * 2 * 12)  # the graph may spell them out
+    assert found == Work(3 * 7 * 120, found.working_set + 4 * 6 * 48, found.working_set)

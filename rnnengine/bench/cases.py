@@ -1,14 +1,27 @@
-"""What is measured: recurrent layers, their weights and their work."""
+"""What is measured: recurrent layers and whole models, their inputs and their work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-__all__ = ["CELLS", "GRIDS", "HIDDEN", "STEPS", "Array", "LayerCase", "grid", "layer_cases"]
+from rnnengine.bench.work import Work
+
+__all__ = [
+    "CELLS",
+    "GRIDS",
+    "HIDDEN",
+    "STEPS",
+    "Array",
+    "Case",
+    "LayerCase",
+    "ModelCase",
+    "grid",
+    "layer_cases",
+]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -109,6 +122,50 @@ class LayerCase:
             name: rng.uniform(-bound, bound, shape).astype(np.float32)
             for name, shape in shapes.items()
         }
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """One call of a whole model: a step of its stream, or a run where no input is state.
+
+    Attributes
+    ----------
+    name : str
+    content : bytes
+        An ONNX file.
+    constants : mapping of str to array
+        Inputs that stay the same for ever.
+    inputs : mapping of str to array
+        What each call is given.
+    states : sequence of (str, str, tuple of int or None)
+        Pairs of state: the input, the output, and where in the output the input's elements start.
+    shapes : mapping of str to shape
+        Of all outputs, and of the inputs that are state.
+    work : Work
+        Of one call.
+    """
+
+    name: str
+    content: bytes
+    constants: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    states: Sequence[tuple[str, str, tuple[int, ...] | None]]
+    shapes: Mapping[str, tuple[int, ...]]
+    work: Work
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Outputs that are not state."""
+        paired = {output for _, output, _ in self.states}
+        return tuple(n for n in self.outputs if n not in paired)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """All outputs, in the file's order."""
+        return tuple(n for n in self.shapes if n not in {name for name, _, _ in self.states})
+
+
+Case: TypeAlias = LayerCase | ModelCase
 
 
 def layer_cases(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,21 +13,25 @@ from rnnengine._c import cpu
 from rnnengine.bench import bars, report
 from rnnengine.bench.cases import CELLS, GRIDS, HIDDEN, STEPS, grid, layer_cases
 from rnnengine.bench.layer import run_layer_cases
+from rnnengine.bench.models import model_case, run_model_cases, usual_models
 from rnnengine.bench.peers import OWN, PEERS
 from rnnengine.bench.plot import draw
 
 __all__ = ["main"]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, root: Path | None = None) -> int:
     """Run a benchmark; return the exit code.
 
     Parameters
     ----------
     arguments : sequence of str, optional
         Words of the command line; those of the process by default.
+    root : Path, optional
+        The source tree, for the models in it.
     """
     options = _parser().parse_args(arguments)
+    options.root = root
     code: int = options.action(options)
     return code
 
@@ -52,6 +57,24 @@ def _parser() -> argparse.ArgumentParser:
     layer.add_argument("--plot", type=Path, metavar="FILE", help="draw the record (matplotlib)")
     layer.add_argument("--json", type=Path, metavar="FILE", help="write the record to FILE")
     layer.set_defaults(action=_layer)
+    models = actions.add_parser("models", help="one call of whole models against onnxruntime")
+    models.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="ONNX files instead of the usual models"
+    )
+    zoo = os.environ.get("RNNENGINE_ZOO")
+    models.add_argument(
+        "--zoo",
+        type=Path,
+        metavar="DIR",
+        default=Path(zoo) if zoo else None,
+        help="folder of the published models; default: RNNENGINE_ZOO",
+    )
+    models.add_argument("--rounds", type=_positive, default=100, metavar="N")
+    models.add_argument(
+        "--seconds", type=_positive, default=20, metavar="S", help="for a model, once it has rounds"
+    )
+    models.add_argument("--json", type=Path, metavar="FILE", help="write the record to FILE")
+    models.set_defaults(action=_models)
     plot = actions.add_parser("plot", help="draw a record")
     plot.add_argument("record", type=Path, metavar="FILE")
     plot.add_argument("image", type=Path, metavar="IMAGE")
@@ -94,6 +117,21 @@ def _layer(options: argparse.Namespace) -> int:
         options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     if options.plot:
         draw(record, options.plot)
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    given = (model_case(path.stem, path.read_bytes()) for path in options.files)
+    print(report.MODELS_HEADER, flush=True)
+    results, about = run_model_cases(
+        given if options.files else usual_models(options.zoo, options.root),
+        options.rounds,
+        options.seconds,
+        lambda result: print(report.models_line(result), flush=True),
+    )
+    if options.json:
+        record = report.models_as_json(results, about)
+        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,23 +10,13 @@ import numpy as np
 
 from rnnengine.bench.cases import LayerCase
 from rnnengine.bench.roof import Roof, RoofSamples
+from rnnengine.bench.rounds import Timing, interleaved
 from rnnengine.bench.worker import Worker
 
-__all__ = ["TOLERANCE", "LayerResult", "Timing", "run_layer_cases"]
+__all__ = ["TOLERANCE", "LayerResult", "run_layer_cases"]
 
 TOLERANCE = 1e-5
 """Largest difference between the engines' outputs at which a comparison of times has a meaning."""
-ROOF_SAMPLES = 5
-LEAST_ROUNDS = 11
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Microseconds a call of one engine's fastest way, over the rounds of one case."""
-
-    way: str
-    median_us: float
-    p99_us: float
 
 
 @dataclass(frozen=True)
@@ -130,22 +118,11 @@ def _run_case(
     difference = max(float(np.abs(output - outputs[0]).max()) for output in outputs)
     if not difference <= TOLERANCE:
         raise RuntimeError(f"{case.name}: outputs differ by {difference:.3g}, over {TOLERANCE:g}")
-    times: dict[tuple[str, str], list[float]] = {
-        (name, way): [] for name, (_, ways) in prepared.items() for way in ways
-    }
-    start, done = time.monotonic(), 0
-    while done < rounds and (done < LEAST_ROUNDS or time.monotonic() < start + seconds):
-        for (name, way), samples in times.items():
-            samples.append(engines[name].seconds_per_call(way) * 1e6)
-        if (
-            done % math.ceil(max(rounds, LEAST_ROUNDS) / ROOF_SAMPLES) == 0
-            or done == LEAST_ROUNDS // 2
-        ):
-            roof.sample()
-        done += 1
-    timings: dict[str, Timing] = {}
-    for (name, way), samples in times.items():
-        timing = Timing(way, float(np.median(samples)), float(np.percentile(samples, 99)))
-        if name not in timings or timing.median_us < timings[name].median_us:
-            timings[name] = timing
+    timings, done = interleaved(
+        engines,
+        {name: ways for name, (_, ways) in prepared.items()},
+        rounds,
+        seconds,
+        roof.sample,
+    )
     return LayerResult(case, timings, difference, roof.roof(), done)

@@ -12,10 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from rnnengine.bench.layer import LayerResult
+from rnnengine.bench.models import ModelResult
 
 _PACKAGES = ("rnnengine", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
-__all__ = ["HEADER", "as_json", "line", "markdown", "summary"]
+__all__ = [
+    "HEADER",
+    "MODELS_HEADER",
+    "as_json",
+    "line",
+    "markdown",
+    "models_as_json",
+    "models_line",
+    "summary",
+]
 
 HEADER = (
     f"{'layer':32s} {'rnnengine us (p99)':>22s} {'fastest peer us (way)':>34s} {'ratio':>9s}"
@@ -40,6 +50,23 @@ def line(result: LayerResult) -> str:
     )
 
 
+MODELS_HEADER = (
+    f"{'one call of':24s} {'rnnengine p50 us (p99)':>22s} {'onnxruntime p50 us (p99, way)':>34s}"
+    f" {'ratio':>7s} {'MMAC':>7s} {'KB':>7s} {'FMA':>5s} {'read':>5s}"
+)
+
+
+def models_line(result: ModelResult) -> str:
+    """One line under ``MODELS_HEADER``: work, and what it would take at the roofs, as shares."""
+    own, peer, work = result.own, result.peer, result.case.work
+    return (
+        f"{result.case.name:24s} {own.median_us:11.2f} ({own.p99_us:8.2f})"
+        f" {peer.median_us:11.2f} ({peer.p99_us:8.2f}, {peer.way:10s})"
+        f" {result.ratio:6.2f}x {work.multiply_adds / 1e6:7.3f} {work.weight_bytes / 1e3:7.0f}"
+        f" {result.arithmetic_share:5.0%} {result.bandwidth_share:5.0%}"
+    )
+
+
 def summary(results: Sequence[LayerResult]) -> list[str]:
     """The smallest ratio for every number of steps."""
     lines = []
@@ -51,8 +78,54 @@ def summary(results: Sequence[LayerResult]) -> list[str]:
 
 def as_json(results: Sequence[LayerResult], cpu: Mapping[str, object]) -> dict[str, Any]:
     """Everything measured, with machine, versions and date."""
+    rows = [
+        asdict(result.case)
+        | {
+            "name": result.case.name,
+            "rounds": result.rounds,
+            "fastest_peer": result.fastest_peer,
+            "timings": {name: asdict(timing) for name, timing in result.timings.items()},
+            "ratio": result.ratio,
+            "max_abs_difference": result.max_abs_difference,
+            "weight_gb_per_s": result.gigabytes_per_second,
+            "roof": {
+                "us": result.roof.seconds * 1e6,
+                "bandwidth_gb_per_s": result.roof.bandwidth / 1e9,
+                "fma_gflop_per_s": result.roof.fma_peak / 1e9,
+                "share": result.share_of_roof,
+            },
+        }
+        for result in results
+    ]
+    return _record("layer", cpu, rows)
+
+
+def models_as_json(results: Sequence[ModelResult], cpu: Mapping[str, object]) -> dict[str, Any]:
+    """The same of whole models."""
+    rows: list[dict[str, Any]] = [
+        {
+            "name": result.case.name,
+            "call": "step" if result.case.states else "run",
+            "rounds": result.rounds,
+            "timings": {name: asdict(timing) for name, timing in result.timings.items()},
+            "ratio": result.ratio,
+            "relative_difference": result.difference,
+            "work": asdict(result.case.work),
+            "roof": {
+                "bandwidth_gb_per_s": result.bandwidth / 1e9,
+                "fma_gflop_per_s": result.fma_peak / 1e9,
+                "arithmetic_share": result.arithmetic_share,
+                "bandwidth_share": result.bandwidth_share,
+            },
+        }
+        for result in results
+    ]
+    return _record("models", cpu, rows)
+
+
+def _record(name: str, cpu: Mapping[str, object], rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "benchmark": "layer",
+        "benchmark": name,
         "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
         "machine": {
             "processor": _processor(),
@@ -62,26 +135,8 @@ def as_json(results: Sequence[LayerResult], cpu: Mapping[str, object]) -> dict[s
         },
         "cpu": dict(cpu),
         "versions": {"python": platform.python_version()}
-        | {name: _version(name) for name in _PACKAGES},
-        "results": [
-            asdict(result.case)
-            | {
-                "name": result.case.name,
-                "rounds": result.rounds,
-                "fastest_peer": result.fastest_peer,
-                "timings": {name: asdict(timing) for name, timing in result.timings.items()},
-                "ratio": result.ratio,
-                "max_abs_difference": result.max_abs_difference,
-                "weight_gb_per_s": result.gigabytes_per_second,
-                "roof": {
-                    "us": result.roof.seconds * 1e6,
-                    "bandwidth_gb_per_s": result.roof.bandwidth / 1e9,
-                    "fma_gflop_per_s": result.roof.fma_peak / 1e9,
-                    "share": result.share_of_roof,
-                },
-            }
-            for result in results
-        ],
+        | {package: _version(package) for package in _PACKAGES},
+        "results": rows,
     }
 
 

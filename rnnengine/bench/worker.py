@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any
 
-from rnnengine.bench.cases import Array, LayerCase
+from rnnengine.bench.cases import Array, Case
 
 __all__ = ["Worker"]
 
@@ -54,8 +54,8 @@ class Worker:
             self._process.terminate()
             self._process.join()
 
-    def prepare(self, case: LayerCase) -> tuple[Array, list[str]]:
-        """Load a case and warm up: its output [N, H] and the names of the ways to call."""
+    def prepare(self, case: Case) -> tuple[Array, list[str]]:
+        """Load a case and warm up: what it computes and the names of the ways to call."""
         output, ways = self._ask("prepare", case)
         return output, ways
 
@@ -116,13 +116,13 @@ def _roof_handlers() -> dict[str, Callable[[Any], Any]]:
 
 def _engine_handlers(kind: str) -> dict[str, Callable[[Any], Any]]:
     import rnnengine as rn
-    from rnnengine.bench.peers import ENGINES
+    from rnnengine.bench.peers import prepare_case
     from rnnengine.bench.peers.base import Loop, Prepared
 
     ready: dict[str, tuple[Loop, int]] = {}
 
-    def prepare(case: LayerCase) -> tuple[Array, list[str]]:
-        prepared: Prepared = ENGINES[kind](case)
+    def prepare(case: Case) -> tuple[Array, list[str]]:
+        prepared: Prepared = prepare_case(kind, case)
         ready.clear()
         gc.collect()
         for way, loop in prepared.ways.items():

@@ -25,9 +25,10 @@ class Prepared:
 
     Attributes
     ----------
-    output : float32 array [T, B, D * H], or [STEPS_COMPARED, H]
+    output : float32 array [T, B, D * H], [STEPS_COMPARED, H] or [STEPS_COMPARED, elements]
         What the engine computes, starting from a zero state: all T steps of a run, or the first
-        ``STEPS_COMPARED`` steps of a stream that is fed the same x again and again.
+        ``STEPS_COMPARED`` steps of a stream that is fed the same x again and again; of a whole
+        model, all outputs of such calls.
     ways : mapping of str to callable
         Ways of making the call that is timed. Each is a loop that makes ``count`` calls as a
         program would write them; a function around the call would cost the faster engine more.

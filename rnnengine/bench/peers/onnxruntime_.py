@@ -11,29 +11,34 @@ from rnnengine.bench.cases import Array, LayerCase
 from rnnengine.bench.onnx_form import onnx_bytes
 from rnnengine.bench.peers.base import STEPS_COMPARED, Prepared, features_last
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "session_of"]
+
+
+def session_of(content: bytes, threads: int) -> Any:
+    """Open a model with all optimisations; one thread never spins."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if threads == 1:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def prepare(case: LayerCase) -> Prepared:
-    """As many threads as the case allows; one thread never spins.
+    """As many threads as the case allows.
 
     One step carries its state, as the step of rnnengine does: without an initial state,
     onnxruntime's RNN leaves the recurrent product out. The model asks for the new state only,
     which is the output; io-binding alternates between two bindings, so nothing is copied.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = case.threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    if case.threads == 1:
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
     content = onnx_bytes(case, "step" if case.carries_state else "fixed")
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = session_of(content, case.threads)
     prepared, bound = (_step if case.carries_state else _run)(session, case)
     if not np.array_equal(prepared.output, bound):
         raise RuntimeError(f"{case.name}: onnxruntime's io-binding and run disagree")
