@@ -6,8 +6,10 @@
 #include "core/recurrent.h"
 #include "core/threads.h"
 
-/* Input rows are projected in chunks of about this many bytes, which stay in the private cache. */
+/* Input rows are projected in chunks. A chunk of this many bytes stays in the private cache; where the
+ * weights fill that cache anyway, reading them again for each chunk costs more than larger chunks. */
 #define CHUNK_BYTES (192 * 1024)
+#define CHUNK_MOST_BYTES (1536 * 1024)
 #define CHUNK_MIN_ROWS 8
 
 static int64_t panels_of(int64_t units)
@@ -148,6 +150,13 @@ static void place_side(rnne_layer *l, int has_proj, int has_mask, int *bad)
     l->side_bytes = total;
 }
 
+static int64_t chunk_bytes(const rnne_layer *l)
+{
+    const int64_t weights = rnne_product(l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float),
+                                         l->inputs + l->out);
+    return weights < CHUNK_BYTES ? CHUNK_BYTES : weights < CHUNK_MOST_BYTES ? weights : CHUNK_MOST_BYTES;
+}
+
 rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
 {
     const int has_lengths = rnne_view_of(ctx, in, RLENGTHS) != NULL;
@@ -155,7 +164,7 @@ rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne
     const int has_mask = rnne_view_of(ctx, in, RMASK) != NULL;
     const int before = l->kind == R_GRU && !l->reset_after;
     const int64_t row = l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float);
-    int64_t all = 0, total = 0, own = 0, rows = CHUNK_BYTES / row;
+    int64_t all = 0, total = 0, own = 0, rows = chunk_bytes(l) / row;
     int bad = rnne_add_product(&all, l->steps, l->batch);
     rows = rows < CHUNK_MIN_ROWS ? CHUNK_MIN_ROWS : rows;
     rows = rows < l->batch ? l->batch : rows;

@@ -40,7 +40,7 @@ def prepare(case: LayerCase) -> Prepared:
         request.set_tensor("y", ov.Tensor(y, shared_memory=True))
         request.infer()
 
-        def run(count: int) -> None:
+        def run(count: int, _held: object = (x, y)) -> None:  # the request borrows the arrays
             for _ in repeat(None, count):
                 request.infer()
 
@@ -60,7 +60,7 @@ def prepare(case: LayerCase) -> Prepared:
         requests[step % 2].infer()
         output[step] = ends[1 - step % 2][0][0, 0]
 
-    def step_bound(count: int) -> None:
+    def step_bound(count: int, _held: object = (x, ends)) -> None:
         even, odd = requests
         for _ in repeat(None, count // 2):
             even.infer()
