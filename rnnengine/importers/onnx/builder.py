@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from rnnengine.ops.types import Inference
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
-__all__ = ["Builder", "Call", "Scope", "scalar"]
+__all__ = ["Builder", "Call", "Convert", "Scope", "scalar"]
 
 _SMALL = 1 << 12
 """Elements of the largest value worked out while importing: shapes and conditions, no weights."""
@@ -217,3 +217,7 @@ def scalar(value: Array, where: str, what: str) -> Any:
     if math.prod(value.shape) != 1:
         raise ModelFormatError(f"{where}: {what} has shape {value.shape}; expected one element")
     return np.asarray(value).reshape(()).item()
+
+
+Convert: TypeAlias = Callable[[Builder, Iterable["NodeProto"], Scope], None]
+"""Converts the nodes of a (sub)graph, whose names the scope maps, into the builder."""

@@ -11,9 +11,12 @@ from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
 from rnnengine.graph import Graph, Size, Value, substitute
 from rnnengine.graph.verify import verify
 from rnnengine.importers.onnx import table
+from rnnengine.importers.onnx.body import reads
 from rnnengine.importers.onnx.builder import Builder, Call, Scope, scalar
-from rnnengine.importers.onnx.control import Inliner, convert_loop, convert_scan, reads
+from rnnengine.importers.onnx.functions import Inliner
+from rnnengine.importers.onnx.loop import convert_loop
 from rnnengine.importers.onnx.proto import Tensors, parse
+from rnnengine.importers.onnx.scan import convert_scan
 from rnnengine.importers.onnx.values import (
     check_declared,
     fixed_value,
