@@ -104,6 +104,19 @@ def test_names_of_inputs_and_outputs(tmp_path: Path) -> None:
     assert str(graph.inputs[0].type) == "float32[batch, time, 3]"
 
 
+def test_layers_used_twice_have_their_weights_once(tmp_path: Path) -> None:
+    graph = saved(built(MODELS["shared_and_nested"]), "keras", tmp_path)
+    weights: dict[str, list[set[str]]] = {}
+    for node in graph.nodes:
+        layer, used = node.name.split(".")[0].split("_")[0], set(node.inputs) & set(graph.constants)
+        if node.op == "LSTM":
+            weights.setdefault(layer, []).append({str(name) for name in used})
+    calls = [w for w in weights.values() if len(w) > 1]
+    assert len(calls) == 2
+    for first, second in calls:
+        assert len(first) >= 3 and first == second
+
+
 def test_streams_carry_state(tmp_path: Path) -> None:
     net = built(MODELS["simple_rnn"])
     model = Model(saved(net, "keras", tmp_path))

@@ -10,9 +10,10 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph, Value
 from rnnengine.importers.keras import config
 from rnnengine.importers.keras.archive import is_keras_archive, read_archive
-from rnnengine.importers.keras.config import Config, Replacements, Version
 from rnnengine.importers.keras.graph import config_inputs, import_config
 from rnnengine.importers.keras.hdf5 import MAGIC, Group, read_hdf5
+from rnnengine.importers.keras.records import Config
+from rnnengine.importers.keras.version import Replacements, Version
 from rnnengine.layers import Replacement
 
 __all__ = ["import_keras", "import_weights", "is_keras", "keras_inputs"]

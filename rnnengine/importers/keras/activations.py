@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.importers.keras.builder import Context
-from rnnengine.importers.keras.config import Version
+from rnnengine.importers.keras.context import Context
+from rnnengine.importers.keras.version import Version
 from rnnengine.ops.recurrent import Activation
 
 __all__ = ["activation", "emit_activation", "recurrent_default"]

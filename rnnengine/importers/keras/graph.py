@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from rnnengine.errors import (
     ModelFormatError,
@@ -19,7 +16,6 @@ from rnnengine.graph import (
     Dim,
     Graph,
     Size,
-    TensorType,
     UndecidedError,
     Value,
     substitute,
@@ -28,37 +24,21 @@ from rnnengine.graph import (
 )
 from rnnengine.graph.verify import verify
 from rnnengine.importers.keras import config
-from rnnengine.importers.keras.builder import (
-    KINDS,
-    Builder,
-    Context,
-    Kind,
-    Steps,
-    Tensor,
-    known,
-    slots_of,
-)
-from rnnengine.importers.keras.config import (
-    NETWORKS,
-    OPERATION,
-    Call,
-    Config,
-    Layer,
-    Network,
-    Ref,
-    Version,
-)
+from rnnengine.importers.keras.builder import Builder
+from rnnengine.importers.keras.calls import called, check, find, first_calls, floating
+from rnnengine.importers.keras.config import NETWORKS, OPERATION
+from rnnengine.importers.keras.context import Context, Tensor
 from rnnengine.importers.keras.hdf5 import Group
+from rnnengine.importers.keras.inputs import IDS, Inputs
+from rnnengine.importers.keras.kinds import KINDS, Kind, known, slots_of
 from rnnengine.importers.keras.layers import FAMILIES
 from rnnengine.importers.keras.names import Params, Slots, Source, source
-from rnnengine.layers import Embedding
+from rnnengine.importers.keras.records import Config, Layer, Network, Ref
+from rnnengine.importers.keras.version import Version
 from rnnengine.ops.sizes import Clash
 
 __all__ = ["config_inputs", "import_config"]
 
-_IDS = ("Embedding",)
-_INPUTS = ("float32", "float16", "bfloat16", "float64", "int32", "int64", "uint8", "int16")
-"""Declared types of inputs that a float32 or, for a table, int32 array stands for."""
 _MAX_NESTING = 20
 
 
@@ -115,7 +95,7 @@ def config_inputs(raw: Config, version: Version, where: str) -> tuple[Value, ...
     """Inputs of a model, with symbols where the configuration leaves a size open."""
     with _in_file(where):
         top = config.layer(raw, version, f"{where}: the model")
-        return tuple(_Inputs(config.network(top, version, where), version, where).values({}))
+        return tuple(Inputs(config.network(top, version, where), version, where).values({}))
 
 
 @contextlib.contextmanager
@@ -181,94 +161,6 @@ class _Scope:
         return self.params.load(layer.name, slots, f"{where}: layer {path!r} ({layer.kind})")
 
 
-class _Inputs:
-    """What a model takes."""
-
-    def __init__(self, network: Network, version: Version, where: str) -> None:
-        self.network = network
-        self.version = version
-        self.where = where
-
-    def values(self, sizes: Mapping[str, Size]) -> list[Value]:
-        """Inputs with the sizes that are known."""
-        entries = [self._entry(ref) for ref in self.network.inputs]
-        names = [layer.name for layer in entries]
-        if len(set(names)) != len(names):
-            raise ModelFormatError(f"{self.where}: two inputs of the model have one name: {names}")
-        return [self._input(layer, i, sizes) for i, layer in enumerate(entries)]
-
-    def _entry(self, ref: Ref) -> Layer:
-        layer = next(one for one in self.network.layers if one.name == ref.layer)
-        if layer.kind != "InputLayer":
-            raise UnsupportedModelError(
-                f"{self.where}: input {ref.layer!r} of the model is a {layer.kind}; accepted: "
-                "InputLayer"
-            )
-        return layer
-
-    def _input(self, layer: Layer, position: int, known: Mapping[str, Size]) -> Value:
-        """Declared type of an input: a free batch, int32 where it is looked up in a table."""
-        shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
-        if shape is None:
-            shape = self._guessed(layer)
-        if (
-            not isinstance(shape, list)
-            or not shape
-            or not all(s is None or (isinstance(s, int) and 0 < s < 1 << 31) for s in shape)
-        ):
-            raise ModelFormatError(
-                f"{self.where}: input {layer.name!r} has shape {shape!r}; expected a list of sizes"
-            )
-        if layer.config.get("sparse") or layer.config.get("ragged"):
-            raise UnsupportedModelError(
-                f"{self.where}: input {layer.name!r} is sparse or ragged; accepted: dense"
-            )
-        sizes = [symbol("batch")]
-        for axis, size in enumerate(shape[1:], 1):
-            sizes.append(size if size is not None else symbol(_word(axis, position)))
-        if layer.config.get("dtype") not in (None, *_INPUTS):
-            raise UnsupportedModelError(
-                f"{self.where}: input {layer.name!r} has dtype {layer.config['dtype']!r}; "
-                f"accepted: {', '.join(_INPUTS)}"
-            )
-        bound = tuple(substitute(s, known) for s in sizes)
-        dtype = np.int32 if self._looked_up(self.network, layer.name) else np.float32
-        return Value(layer.name, TensorType(np.dtype(dtype), bound))
-
-    def _guessed(self, layer: Layer) -> list[int | None]:
-        """Shape of an input that the configuration leaves out: [batch, time, features]."""
-        fed = [one for one in self.network.layers if _feeds(one, layer.name)]
-        first = fed[0] if fed else layer
-        if isinstance(first.input_shape, list):
-            return first.input_shape
-        if first.kind in _IDS:
-            length = first.config.get("input_length")
-            return [None, length if isinstance(length, int) else None]
-        size = first.config.get("input_dim")
-        if isinstance(size, int) and first.kind == "Dense":
-            return [None, size]
-        if isinstance(size, int):
-            length = first.config.get("input_length")
-            return [None, length if isinstance(length, int) else None, size]
-        raise ModelFormatError(
-            f"{self.where}: {first.where} does not say the shape of its input; expected "
-            "batch_input_shape or an InputLayer"
-        )
-
-    def _looked_up(self, network: Network, name: str) -> bool:
-        """Whether an input goes into an Embedding."""
-        for one in network.layers:
-            if not _feeds(one, name):
-                continue
-            if one.kind in _IDS or isinstance(one.replacement, Embedding):
-                return True
-            if one.replacement is None and one.kind in NETWORKS:
-                inner = config.network(one, self.version, self.where)
-                if any(self._looked_up(inner, ref.layer) for ref in inner.inputs):
-                    return True
-        return False
-
-
 class _Importer:
     """One model, built again whenever two of its symbols turn out to be one."""
 
@@ -297,7 +189,7 @@ class _Importer:
     def run(self) -> Graph:
         """Build the model with what is known of its symbols."""
         self.depth = 0
-        values = _Inputs(self.network, self.version, self.where).values(self.sizes)
+        values = Inputs(self.network, self.version, self.where).values(self.sizes)
         names = [value.name for value in values]
         outputs = self._output_names()
         builder = Builder(values, {*names, *outputs})
@@ -351,18 +243,18 @@ class _Importer:
             made[one.name] = Context(
                 builder, one, params.get(one.name, Params()), self.version, path
             )
-        first, first_ends = _first_calls(network, self.version)
+        first, first_ends = first_calls(network, self.version)
         pending = [(one, i) for one in network.layers for i in range(len(one.calls))]
         while pending:
             waiting = []
             for one, number in pending:
                 call = one.calls[number]
-                found = [_find(first, values, ref) for ref in call.refs]
+                found = [find(first, values, ref) for ref in call.refs]
                 tensors = [t for t in found if t is not None]
                 if len(tensors) != len(found):
                     waiting.append((one, number))
                     continue
-                ctx = _called(made[one.name], call, tensors)
+                ctx = called(made[one.name], call, tensors)
                 with _in_layer(ctx):
                     outputs = self._convert(ctx, tensors[: len(call.inputs)])
                 for i, out in enumerate(outputs):
@@ -370,7 +262,7 @@ class _Importer:
             if len(waiting) == len(pending):
                 break
             pending = waiting
-        ends = [_find(first_ends, values, ref) for ref in network.outputs]
+        ends = [find(first_ends, values, ref) for ref in network.outputs]
         for ref, end in zip(network.outputs, ends, strict=True):
             if end is None:
                 raise ModelFormatError(
@@ -396,128 +288,15 @@ class _Importer:
         if layer.replacement is not None or layer.kind in NETWORKS:
             return known(layer, ctx.path).convert(ctx, inputs)
         kind = known(layer, ctx.path)
-        _check(ctx, kind, len(inputs))
+        check(ctx, kind, len(inputs))
         tensors = list(inputs)
-        if layer.kind not in _IDS and not layer.kind.startswith(OPERATION):
-            tensors = [_floating(ctx, t) for t in tensors]
+        if layer.kind not in IDS and not layer.kind.startswith(OPERATION):
+            tensors = [floating(ctx, t) for t in tensors]
             if ctx.numbers:
                 raise UnsupportedModelError(
                     f"{ctx.where}: is called with the number {ctx.numbers[0]}; accepted: tensors"
                 )
         return kind.convert(ctx, tensors)
-
-
-def _called(ctx: Context, call: Call, tensors: Sequence[Tensor]) -> Context:
-    """The context of one call; `tensors` are its inputs, its states and its masks."""
-    count = len(call.inputs)
-    queue = list(tensors[count + len(call.states) :])
-    given: list[Steps | None] = []
-    for ref in call.masks:
-        steps = None if ref is None else queue.pop(0).steps
-        if ref is not None and steps is None:
-            raise UnsupportedModelError(
-                f"{ctx.where}: its mask is {ref.layer!r}, which is computed; accepted: masks "
-                "of Masking, of Embedding and of what joins them"
-            )
-        given.append(steps)
-    return replace(
-        ctx,
-        states=tuple(tensors[count : count + len(call.states)]),
-        given_masks=tuple(given),
-        numbers=call.numbers,
-        options=call.options,
-    )
-
-
-def _word(axis: int, position: int) -> str:
-    """Symbol of an open axis of an input; every input starts with its own."""
-    word = "time" if axis == 1 else f"axis{axis}"
-    return word if position == 0 else f"{word}_{position + 1}"
-
-
-def _feeds(layer: Layer, name: str) -> bool:
-    return any(ref.layer == name for call in layer.calls for ref in call.inputs)
-
-
-def _first_calls(network: Network, version: Version) -> tuple[dict[str, int], dict[str, int]]:
-    """Number of the first call of each network inside, for references of calls and of outputs.
-
-    Keras 2 counts the calls of some networks from 1, and Keras 3 those of all but Sequential ones
-    where outputs refer to them. Every call leads to an output, so something refers to each of
-    them; that tells how Keras 2 counts.
-    """
-    asked: dict[str, set[int]] = {}
-    for one in network.layers:
-        for call in one.calls:
-            for ref in call.refs:
-                asked.setdefault(ref.layer, set()).add(ref.node)
-    returned: dict[str, set[int]] = {}
-    for ref in network.outputs:
-        returned.setdefault(ref.layer, set()).add(ref.node)
-    calls, ends = dict[str, int](), dict[str, int]()
-    for one in network.layers:
-        if one.kind not in NETWORKS:
-            continue
-        last = returned.get(one.name, set())
-        if version.major >= 3:
-            ends[one.name] = int(one.kind != "Sequential" and 0 not in last)
-            continue
-        every = asked.get(one.name, set()) | last
-        calls[one.name] = ends[one.name] = int(len(one.calls) in every and 0 not in every)
-    return calls, ends
-
-
-def _find(first: Mapping[str, int], values: Mapping[Ref, Tensor], ref: Ref) -> Tensor | None:
-    """A value, whose call is counted from where its layer's calls are."""
-    return values.get(replace(ref, node=ref.node - first.get(ref.layer, 0)))
-
-
-def _check(ctx: Context, kind: Kind, count: int) -> None:
-    if count == 0 or (kind.inputs is not None and count != kind.inputs):
-        raise ModelFormatError(
-            f"{ctx.where}: has {count} inputs; expected {kind.inputs or 'one or more'}"
-        )
-    odd = sorted(ctx.options - set(kind.options))
-    if odd:
-        raise UnsupportedModelError(
-            f"{ctx.where}: is called with {odd[0]}=True; accepted: tensors, initial_state and mask"
-            + "".join(f", {option}" for option in kind.options)
-        )
-    if ctx.layer.kind.startswith(OPERATION):
-        return
-    policy: Any = ctx.get("dtype")
-    if isinstance(policy, dict):
-        inner = policy.get("config")
-        named = inner.get("name") if isinstance(inner, dict) else None
-        policy = named if policy.get("class_name") in _POLICIES else policy.get("class_name")
-    if policy is not None and policy not in _DTYPES:
-        raise UnsupportedModelError(
-            f"{ctx.where}: dtype is {policy!r}; accepted: {', '.join(sorted(_DTYPES))}"
-        )
-
-
-_POLICIES = ("DTypePolicy", "Policy")
-_DTYPES = (
-    "float32",
-    "float16",
-    "bfloat16",
-    "mixed_float16",
-    "mixed_bfloat16",
-    "int32",
-    "int64",
-    "uint8",
-)
-"""Halves are computed in float32, which is what they approximate; integers are tables' numbers."""
-
-
-def _floating(ctx: Context, tensor: Tensor) -> Tensor:
-    """Numbers of a table's input that another layer reads as floats."""
-    if tensor.steps is not None:
-        raise UnsupportedModelError(f"{ctx.where}: its input is a mask; accepted: numbers")
-    if ctx.type(tensor).dtype.kind == "f":
-        return tensor
-    floats = ctx.emit("Cast", [tensor.name], {"to": np.dtype(np.float32)}, "floats")
-    return replace(tensor, name=floats)
 
 
 assert FAMILIES, "importing them makes the layers known"

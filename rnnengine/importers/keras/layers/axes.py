@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.importers.keras.builder import Context, Tensor
+from rnnengine.importers.keras.context import Context, Tensor
 
 __all__ = ["Channels", "channels", "channels_first", "spatial", "spatial_axes"]
 

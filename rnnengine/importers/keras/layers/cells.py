@@ -11,10 +11,11 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.importers import gates
 from rnnengine.importers.keras import config
 from rnnengine.importers.keras.activations import activation, recurrent_default
-from rnnengine.importers.keras.builder import Context
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.context import Context
 from rnnengine.importers.keras.hdf5 import Array
 from rnnengine.importers.keras.names import Params, Slots
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 from rnnengine.ops.recurrent import Activation
 
 __all__ = [

@@ -8,9 +8,11 @@ import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
 from rnnengine.importers.keras import activations
-from rnnengine.importers.keras.builder import Context, Tensor, register
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.context import Context, Tensor
+from rnnengine.importers.keras.kinds import register
 from rnnengine.importers.keras.names import Slots, in_order
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 from rnnengine.ops.recurrent import Activation
 
 __all__: list[str] = []

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.importers.keras.builder import Context, Steps, Tensor, register
-from rnnengine.importers.keras.config import OPERATION, Layer, Version
+from rnnengine.importers.keras.config import OPERATION
+from rnnengine.importers.keras.context import Context, Steps, Tensor
+from rnnengine.importers.keras.kinds import register
 from rnnengine.importers.keras.names import Slots
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 
 __all__: list[str] = []
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.importers.keras.builder import Context, Tensor, register
+from rnnengine.importers.keras.context import Context, Tensor
+from rnnengine.importers.keras.kinds import register
 
 __all__: list[str] = []
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Size
-from rnnengine.importers.keras.builder import Context, Tensor, register
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.context import Context, Tensor
 from rnnengine.importers.keras.hdf5 import Array
+from rnnengine.importers.keras.kinds import register
 from rnnengine.importers.keras.names import Slots, in_order
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 
 __all__ = ["unit_length"]
 

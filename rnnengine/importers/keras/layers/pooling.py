@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.importers.keras.builder import Context, Tensor, register
+from rnnengine.importers.keras.context import Context, Tensor
+from rnnengine.importers.keras.kinds import register
 from rnnengine.importers.keras.layers.axes import channels, channels_first, spatial, spatial_axes
 
 __all__: list[str] = []

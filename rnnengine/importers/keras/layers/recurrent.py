@@ -10,10 +10,12 @@ import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.importers.keras import config
-from rnnengine.importers.keras.builder import Context, Tensor, register, slots_of
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.context import Context, Tensor
+from rnnengine.importers.keras.kinds import register, slots_of
 from rnnengine.importers.keras.layers.cells import Cell, cell_slots, inner_cell, read_cells
 from rnnengine.importers.keras.names import Slots
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 from rnnengine.ops.recurrent import RecurrentAttrs
 
 __all__: list[str] = []

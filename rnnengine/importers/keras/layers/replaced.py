@@ -10,11 +10,13 @@ import numpy as np
 from rnnengine.errors import RNNEngineError, UnsupportedModelError
 from rnnengine.graph import Value as Typed
 from rnnengine.importers.architecture import build_layer
-from rnnengine.importers.keras.builder import REPLACED, Context, Tensor, register
 from rnnengine.importers.keras.checkpoint import layer_checkpoint
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.context import Context, Tensor
 from rnnengine.importers.keras.hdf5 import Array
+from rnnengine.importers.keras.kinds import REPLACED, register
 from rnnengine.importers.keras.names import Slots
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 from rnnengine.layers import Layer as Description
 from rnnengine.layers import Value
 

@@ -11,10 +11,12 @@ import numpy as np
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Size, product
 from rnnengine.importers.keras import config
-from rnnengine.importers.keras.builder import Context, Tensor, known, register, slots_of
-from rnnengine.importers.keras.config import Layer, Version
+from rnnengine.importers.keras.context import Context, Tensor
+from rnnengine.importers.keras.kinds import known, register, slots_of
 from rnnengine.importers.keras.layers.axes import channels_first, spatial, spatial_axes
 from rnnengine.importers.keras.names import Slots
+from rnnengine.importers.keras.records import Layer
+from rnnengine.importers.keras.version import Version
 
 __all__: list[str] = []
 
