@@ -179,6 +179,71 @@ def _without_gradients(module: Any, x: Any) -> Any:
         return module.fc(x) * 2
 
 
+def test_attention() -> None:
+    """Masks of both types; a query that may look at nothing gets zeros, as in PyTorch."""
+
+    def forward(m: Any, query: Any, key: Any, keep: Any, bias: Any) -> Any:
+        y, attend = m.fc(query), F.scaled_dot_product_attention
+        return {
+            "plain": attend(y, key, key * 2),
+            "scaled": attend(y, key, key, scale=0.3),
+            "kept": attend(y, key, key, keep),
+            "biased": attend(y, key, key, bias),
+            "broadcast": attend(y, key, key, keep[:1, :1]),
+            "heads": attend(y.unflatten(-1, (2, 2)).mT, key.unflatten(-1, (2, 2)).mT, m.values),
+        }
+
+    torch.manual_seed(0)
+    fixed = nn.Parameter(torch.randn(2, 6, 2, 3))
+    module = Of(forward, fc=nn.Linear(4, 4), values=fixed).eval()
+    keep, bias = torch.rand(2, 6, 6) > 0.4, torch.randn(2, 6, 6)
+    keep[0, 1], bias[0, 2], bias[1, 1, 2] = False, -torch.inf, -torch.inf
+    inputs = (torch.randn(2, 6, 4), torch.randn(2, 6, 4), keep, bias)
+    model = rn.from_torch(module, inputs)
+    found = outputs(model, inputs)
+    agree(found, exact(module, inputs))
+    assert not found[2][0, 1].any() and not found[3][0, 2].any()
+
+
+def test_attention_that_looks_back_only() -> None:
+    """The mask needs the length: compiled for each that is met."""
+    module = Of(lambda m, x: F.scaled_dot_product_attention(m.fc(x), x, x, is_causal=True))
+    module.fc = nn.Linear(4, 4)
+    x = torch.randn(2, 5, 4)
+    model = rn.load(pt2(module.eval(), (x,)))
+    agree(outputs(model, (x,)), exact(module, (x,)))
+    live = rn.from_torch(module, (x,))
+    for length in (5, 1, 8):
+        x = torch.randn(2, length, 4)
+        agree(outputs(live, (x,)), exact(module, (x,)))
+
+
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular"])
+def test_padding(mode: str) -> None:
+    for pads, shape in (((2, 1), (2, 3, 5)), ((1, 2, 0, 1), (2, 3, 4, 5))):
+        module = Of(lambda m, x, p=pads: F.pad(x, p, mode=mode) * 2)
+        x = torch.randn(shape)
+        agree(outputs(rn.load(pt2(module, (x,))), (x,)), exact(module, (x,)))
+
+
+def test_a_convolution_that_pads_in_front_streams() -> None:
+    """F.pad and the cut of what is too long become the padding of the windows: state."""
+
+    def forward(m: Any, x: Any) -> Any:
+        y = F.relu(m.front(F.pad(x.mT, (2, 0))))
+        y = y + m.cut(y)[:, :, :-4]
+        return m.fc(m.gru(y.mT)[0])
+
+    parts: dict[str, Any] = {"front": nn.Conv1d(4, 6, 3), "gru": nn.GRU(6, 5, batch_first=True)}
+    parts |= {"cut": nn.Conv1d(6, 6, 3, dilation=2, padding=4), "fc": nn.Linear(5, 2)}
+    model = check(Of(forward, **parts), ((2, 9, 4),))
+    x = np.random.default_rng(0).standard_normal((2, 9, 4)).astype(np.float32)
+    stream = model.stream(batch=2)
+    assert len(stream.state) == 3
+    pieces = [stream.step(piece) for piece in np.split(x, [1, 4], axis=1)]
+    assert np.concatenate(pieces, 1).tobytes() == model.run(x).tobytes()
+
+
 PARTS = {
     "same": nn.Conv1d(4, 6, 4, padding="same", dilation=2, groups=2),
     "causal": nn.Conv1d(4, 6, 3, bias=False), "up": nn.ConvTranspose1d(4, 6, 3, 2, 1, 1),

@@ -160,7 +160,7 @@ class Source:
 
     def _free_time(self) -> Graph:
         """The graph with a symbol for the number of steps."""
-        timeline = find_timeline(self.graph)
+        timeline = find_timeline(fuse_pad(self.graph))
         if timeline is None:
             raise UnsupportedModelError(
                 "time='dynamic': no recurrent layer runs along an axis of an input"
@@ -285,7 +285,7 @@ class Source:
 
         def folded() -> Graph:
             graph = recover(fold(self.imported.with_(inputs=inputs)))
-            if find_timeline(graph) is None:
+            if find_timeline(fuse_pad(graph)) is None:
                 raise UnsupportedModelError("no time axis")
             return graph
 

@@ -1,4 +1,4 @@
-"""Work padding before a convolution, and cropping after it, into its ``pads``."""
+"""Work padding before a convolution, and cropping after it or a pool, into its ``pads``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from rnnengine.ops import infer_types
 
 __all__ = ["fuse_pad"]
 
+_WINDOWS = ("Conv", "MaxPool", "AveragePool")
+
 
 def fuse_pad(graph: Graph) -> Graph:
-    """Pad less after a Conv whose last outputs a Slice drops, and in a Conv instead of before it.
+    """Pad less after windows whose last outputs a Slice drops, and in a Conv instead of before it.
 
     A Pad counts if it adds zeros to the spatial axes alone and the weights are finite constants; a
     Slice if it takes the first outputs of one spatial axis, where the windows move by single
     steps. Nobody else may read what lies between.
     """
-    if not any(node.op == "Conv" for node in graph.nodes):
+    if not any(node.op in _WINDOWS for node in graph.nodes):
         return graph
     makers, readers = graph.producers(), graph.consumers()
     types = infer_types(graph)
@@ -32,10 +34,10 @@ def fuse_pad(graph: Graph) -> Graph:
         return found[0] if len(found) == 1 and name not in graph.outputs else None
 
     for node in graph.nodes:
-        if node.op != "Conv":
+        if node.op not in _WINDOWS or len(node.outputs) > 1 or node.attrs.get("ceil_mode"):
             continue
         joined, result = node, node.outputs[0]
-        pad = makers.get(node.inputs[0] or "")
+        pad = makers.get(node.inputs[0] or "") if node.op == "Conv" else None
         if pad is not None and alone(node.inputs[0]) is node and _finite(graph, node):
             amounts = _added(pad)
             if amounts is not None:
@@ -79,7 +81,7 @@ def _added(pad: Node) -> tuple[int, ...] | None:
 
 
 def _cropped(node: Node, crop: Node, shape: Sequence[int | Dim]) -> tuple[int, ...] | None:
-    """Pads with which the convolution computes only what a Slice keeps; None where none do."""
+    """Pads with which the windows are only those that a Slice keeps; None where none do."""
     attrs = crop.attrs
     if len(crop.inputs) != 1 or len(attrs.get("axes", ())) != 1:
         return None

@@ -1,6 +1,7 @@
 """Graphs of ``torch.export``: operators of ATen to those of the engine."""
 
 from rnnengine.importers.torch.aten import (
+    attention,
     convolution,
     elementwise,
     layout,
@@ -11,7 +12,7 @@ from rnnengine.importers.torch.aten import (
 from rnnengine.importers.torch.aten.graph import import_program
 from rnnengine.importers.torch.aten.program import read_program
 
-FAMILIES = (convolution, elementwise, layout, linear, normalize, recurrent)
+FAMILIES = (attention, convolution, elementwise, layout, linear, normalize, recurrent)
 """Modules that fill the table of conversions."""
 
 __all__ = ["FAMILIES", "import_program", "read_program"]

@@ -123,13 +123,24 @@ def _adaptive(call: Call) -> list[str | None]:
     return [_unbatched(call, call.one(op, [x], {}), alone), None]
 
 
-@aten("pad.default", "constant_pad_nd.default")
+_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""Ways to pad, in PyTorch's words and in ONNX's."""
+_PADS = {
+    "pad": None, "constant_pad_nd": "constant", "reflection_pad1d": "reflect",
+    "reflection_pad2d": "reflect", "replication_pad1d": "replicate",
+    "replication_pad2d": "replicate",
+}  # fmt: skip
+"""Operators that pad, and the mode of those that have but one."""
+
+
+@aten(*(f"{name}.default" for name in _PADS))
 def _pad(call: Call) -> str:
-    """Constants around a tensor; the list begins with the last axis."""
-    x, pads = call.tensor(), call.integers("pad")
-    mode = call.text("mode", "constant")
-    call.only("mode", mode, "constant")
-    value = call.take("value", 0.0)
+    """Elements added around a tensor, or taken away; the list begins with the last axis."""
+    x, said = call.tensor(), _PADS[call.target.split(".")[1]]
+    pads = call.integers("padding" if said in ("reflect", "replicate") else "pad")
+    mode = said or call.text("mode", "constant")
+    call.only("mode", mode, *_MODES)
+    value = call.take("value")
     rank = call.type(x).rank
     if len(pads) % 2 or len(pads) > 2 * rank:
         raise ModelFormatError(f"{call.where}: argument 'pad' is {pads} for {rank} axes")
@@ -138,18 +149,9 @@ def _pad(call: Call) -> str:
         before[rank - 1 - i], after[rank - 1 - i] = pads[2 * i], pads[2 * i + 1]
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
         raise UnsupportedModelError(f"{call.where}: argument 'value' is no fixed number")
-    shape = call.type(x).shape
-    for axis, (low, high) in enumerate(zip(before, after, strict=True)):
-        if low < 0 or high < 0:  # negative padding cuts
-            cut = max(-low, 0), max(-high, 0)
-            x = call.part(x, axis, cut[0], shape[axis] - cut[0] - cut[1])
-        parts = [
-            call.one("Expand", [call.constant(value or 0.0, call.type(x).dtype)],
-                     {"shape": (*call.type(x).shape[:axis], n, *call.type(x).shape[axis + 1 :])})
-            if n > 0 else None
-            for n in (low, high)
-        ]  # fmt: skip
-        joined = [p for p in (parts[0], x, parts[1]) if p is not None]
-        if len(joined) > 1:
-            x = call.one("Concat", joined, {"axis": axis})
-    return x
+    if mode != "constant" and min(pads, default=0) < 0:
+        raise UnsupportedModelError(
+            f"{call.where}: argument 'pad' is {pads} in mode {mode!r}; accepted: numbers from 0 up"
+        )
+    attrs = {"mode": _MODES[mode], "pads": (*before, *after), "value": value or 0.0}
+    return call.one("Pad", [x], attrs)
