@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def _bench(folder: Path, *words: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_layer_benchmark_writes_a_record(tmp_path: Path) -> None:
-    from rnnengine.bench.report import markdown
+    from rnnengine.bench.tables import markdown
 
     options = ["--cells", "GRU", "--hidden", "32", "--steps", "1", "100", "--rounds", "2"]
     written = _bench(tmp_path, "layer", *options)
@@ -92,3 +93,53 @@ def test_work_over_time_and_of_tables() -> None:
     biases = found.working_set - 4 * 12 * 10
     assert biases in (0, 4 * 2 * 12)  # the graph may spell them out
     assert found == Work(3 * 7 * 120, found.working_set + 4 * 6 * 48, found.working_set)
+
+
+def test_caches_are_read_as_the_system_lists_them(tmp_path: Path) -> None:
+    from rnnengine.bench.machine import Cache, caches
+
+    listed = [
+        ("1", "Data", "48K", "0,32"),
+        ("1", "Instruction", "32K", "0"),
+        ("2", "Unified", "2048K", "0"),
+        ("3", "Unified", "32M", "0-3,8-11"),
+    ]
+    for number, (level, kind, size, cores) in enumerate(listed):
+        folder = tmp_path / f"index{number}"
+        folder.mkdir()
+        for name, text in zip(
+            ("level", "type", "size", "shared_cpu_list"), (level, kind, size, cores), strict=True
+        ):
+            (folder / name).write_text(text + "\n")
+    assert caches(tmp_path) == [Cache(1, 48 << 10, 2), Cache(2, 2 << 20, 1), Cache(3, 32 << 20, 8)]
+    assert caches(tmp_path / "none") == []
+
+
+def test_roofs_and_what_threads_cost_are_measured() -> None:
+    from rnnengine.bench.machine import measure
+    from rnnengine.bench.tables import markdown
+
+    most = min(2, os.cpu_count() or 1)
+    record = json.loads(json.dumps(measure(1, most, 1 << 20)))
+    assert {row["cores"] for row in record["bandwidth"]} == set(range(1, most + 1))
+    assert all(row["gb_per_s"] > 0 for row in record["bandwidth"])
+    assert all(row["gflop_per_s"] > 0 for row in record["fma"])
+    assert [row["threads"] for row in record["threads"]] == list(range(2, most + 1))
+    assert "| FMA, GFLOP/s |" in markdown(record)
+
+
+def test_threads_that_meet_are_counted() -> None:
+    from rnnengine._c import core
+
+    assert core.meet(1, 10) == 1
+    assert core.meet(3, 10) == 3
+
+
+def test_a_fresh_process_gives_the_result_of_onnxruntime() -> None:
+    from rnnengine.bench.start import measure
+    from rnnengine.bench.tables import markdown
+
+    record = json.loads(json.dumps(measure(1)))
+    assert set(record["results"]) == {"rnnengine", "onnxruntime", "onnxruntime, .ort"}
+    assert all(row["total"] > 0 for row in record["results"].values())
+    assert "| rnnengine |" in markdown(record)

@@ -1,17 +1,17 @@
-"""The README's code runs, its links lead somewhere, and its table is the committed record."""
+"""The README's code runs, its links lead somewhere, and every table is its committed record."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_PATH = ROOT / "README.md"
+README = README_PATH.read_text(encoding="utf-8")
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
-BENCH = re.compile(r"<!-- bench: (\S+) -->\n(.*?)<!-- /bench -->", re.DOTALL)
+PAGES = [README_PATH, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # torch.export of an LSTM
@@ -30,11 +30,17 @@ def test_links_lead_to_files() -> None:
     assert [target for target in targets if not (ROOT / target).exists()] == []
 
 
-def test_table_is_made_from_the_record() -> None:
-    from rnnengine.bench.report import markdown
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tables_are_made_from_their_records(page: Path) -> None:
+    from rnnengine.bench.tables import fill
 
-    found = BENCH.search(README)
-    assert found
-    record = ROOT / found[1]
-    table = markdown(json.loads(record.read_text(encoding="utf-8"))) if record.exists() else ""
-    assert found[2].strip() == table
+    text = page.read_text(encoding="utf-8")
+    assert fill(text, ROOT) == text
+
+
+def test_the_readme_has_a_table_of_its_record() -> None:
+    from rnnengine.bench.tables import BLOCK
+
+    blocks = BLOCK.findall(README)
+    assert blocks
+    assert all((ROOT / path).exists() and "|" in table for path, table in blocks)

@@ -80,5 +80,6 @@ cdef extern from "rnnengine.h" nogil:
     float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n,
                            size_t repeat) noexcept
     size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink) noexcept
+    int rnne_meet(int threads, size_t rounds) noexcept
     void rnne_unary(const rnne_kernels *kernels, int32_t id, float alpha, float beta, float gamma,
                     const float *x, float *y, size_t n) noexcept

@@ -101,6 +101,14 @@ def fma_chain(str isa, size_t repeat):
     return flops * repeat
 
 
+def meet(int threads, size_t rounds):
+    """Wake workers and let all threads meet `rounds` times; returns how many took part."""
+    cdef int workers
+    with nogil:
+        workers = rnne_meet(threads, rounds)
+    return workers
+
+
 cdef class Program:
     """A verified program; immutable, shared by any number of contexts and threads.
 

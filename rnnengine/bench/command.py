@@ -10,12 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rnnengine._c import cpu
-from rnnengine.bench import bars, report
+from rnnengine.bench import bars, machine, report, start, tables
 from rnnengine.bench.cases import CELLS, GRIDS, HIDDEN, STEPS, grid, layer_cases
 from rnnengine.bench.layer import run_layer_cases
 from rnnengine.bench.models import model_case, run_model_cases, usual_models
 from rnnengine.bench.peers import OWN, PEERS
 from rnnengine.bench.plot import draw
+from rnnengine.bench.record import positive, write
 
 __all__ = ["main"]
 
@@ -41,8 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     actions = parser.add_subparsers(required=True, metavar="what")
     layer = actions.add_parser("layer", help="recurrent layers against other engines")
     layer.add_argument("--cells", nargs="+", choices=list(CELLS), default=list(CELLS))
-    layer.add_argument("--hidden", nargs="+", type=_positive, default=HIDDEN, metavar="H")
-    layer.add_argument("--steps", nargs="+", type=_positive, default=STEPS, metavar="T")
+    layer.add_argument("--hidden", nargs="+", type=positive, default=HIDDEN, metavar="H")
+    layer.add_argument("--steps", nargs="+", type=positive, default=STEPS, metavar="T")
     layer.add_argument(
         "--grid",
         nargs="+",
@@ -50,9 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         help="parts of the full grid, instead of --hidden and --steps",
     )
     layer.add_argument("--peers", nargs="+", choices=list(PEERS), help="default: those installed")
-    layer.add_argument("--rounds", type=_positive, default=100, metavar="N")
+    layer.add_argument("--rounds", type=positive, default=100, metavar="N")
     layer.add_argument(
-        "--seconds", type=_positive, default=20, metavar="S", help="for a case, once it has rounds"
+        "--seconds", type=positive, default=20, metavar="S", help="for a case, once it has rounds"
     )
     layer.add_argument("--plot", type=Path, metavar="FILE", help="draw the record (matplotlib)")
     layer.add_argument("--json", type=Path, metavar="FILE", help="write the record to FILE")
@@ -69,9 +70,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(zoo) if zoo else None,
         help="folder of the published models; default: RNNENGINE_ZOO",
     )
-    models.add_argument("--rounds", type=_positive, default=100, metavar="N")
+    models.add_argument("--rounds", type=positive, default=100, metavar="N")
     models.add_argument(
-        "--seconds", type=_positive, default=20, metavar="S", help="for a model, once it has rounds"
+        "--seconds", type=positive, default=20, metavar="S", help="for a model, once it has rounds"
     )
     models.add_argument("--json", type=Path, metavar="FILE", help="write the record to FILE")
     models.set_defaults(action=_models)
@@ -82,14 +83,12 @@ def _parser() -> argparse.ArgumentParser:
     table = actions.add_parser("table", help="print a record as a Markdown table")
     table.add_argument("record", type=Path, metavar="FILE")
     table.set_defaults(action=_table)
+    fill = actions.add_parser("fill", help="make the tables of pages again from their records")
+    fill.add_argument("pages", type=Path, nargs="+", metavar="PAGE")
+    fill.set_defaults(action=_fill)
+    for part in (machine, start):
+        part.add(actions)
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not a positive number")
-    return number
 
 
 def _layer(options: argparse.Namespace) -> int:
@@ -113,8 +112,7 @@ def _layer(options: argparse.Namespace) -> int:
     if options.grid:
         print("\n".join(bars.judge(results)))
     record = report.as_json(results, about)
-    if options.json:
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write(record, options.json)
     if options.plot:
         draw(record, options.plot)
     return 0
@@ -129,17 +127,23 @@ def _models(options: argparse.Namespace) -> int:
         options.seconds,
         lambda result: print(report.models_line(result), flush=True),
     )
-    if options.json:
-        record = report.models_as_json(results, about)
-        options.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    write(report.models_as_json(results, about), options.json)
     return 0
 
 
 def _table(options: argparse.Namespace) -> int:
-    print(report.markdown(json.loads(options.record.read_text(encoding="utf-8"))))
+    print(tables.markdown(json.loads(options.record.read_text(encoding="utf-8"))))
     return 0
 
 
 def _plot(options: argparse.Namespace) -> int:
     draw(json.loads(options.record.read_text(encoding="utf-8")), options.image)
+    return 0
+
+
+def _fill(options: argparse.Namespace) -> int:
+    for page in options.pages:
+        page.write_text(
+            tables.fill(page.read_text("utf-8"), options.root or Path()), encoding="utf-8"
+        )
     return 0

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from rnnengine.bench.layer import LayerResult
 from rnnengine.bench.models import ModelResult
-
-_PACKAGES = ("rnnengine", "numpy", "onnx", "onnxruntime", "openvino", "torch")
+from rnnengine.bench.record import PACKAGES, header, heading
 
 __all__ = [
     "HEADER",
@@ -97,7 +91,7 @@ def as_json(results: Sequence[LayerResult], cpu: Mapping[str, object]) -> dict[s
         }
         for result in results
     ]
-    return _record("layer", cpu, rows)
+    return header("layer", cpu) | {"results": rows}
 
 
 def models_as_json(results: Sequence[ModelResult], cpu: Mapping[str, object]) -> dict[str, Any]:
@@ -120,35 +114,18 @@ def models_as_json(results: Sequence[ModelResult], cpu: Mapping[str, object]) ->
         }
         for result in results
     ]
-    return _record("models", cpu, rows)
-
-
-def _record(name: str, cpu: Mapping[str, object], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "benchmark": name,
-        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
-        "machine": {
-            "processor": _processor(),
-            "architecture": platform.machine(),
-            "system": f"{platform.system()} {platform.release()}",
-            "cores": os.cpu_count(),
-        },
-        "cpu": dict(cpu),
-        "versions": {"python": platform.python_version()}
-        | {package: _version(package) for package in _PACKAGES},
-        "results": rows,
-    }
+    return header("models", cpu) | {"results": rows}
 
 
 def markdown(record: Mapping[str, Any]) -> str:
     """A table for the README from what ``as_json`` made."""
-    machine, versions = record["machine"], record["versions"]
-    peers = sorted({name for row in record["results"] for name in row["timings"]} & set(_PACKAGES))
+    versions = record["versions"]
+    peers = sorted({name for row in record["results"] for name in row["timings"]} & set(PACKAGES))
     used = ", ".join(f"{name} {versions[name]}" for name in peers if name != "rnnengine")
     rounds = sorted({row["rounds"] for row in record["results"]})
     span = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}"
     lines = [
-        f"{machine['processor']}, {record['cpu']['isa']}, {record['date']}; the fastest of {used},"
+        f"{heading(record)}; the fastest of {used},"
         " each called in its fastest way, with its state carried at T=1 as in the stream of"
         f" rnnengine; medians of {span} interleaved rounds.",
         "",
@@ -163,22 +140,3 @@ def markdown(record: Mapping[str, Any]) -> str:
         if row["batch"] == row["threads"] == row["layers"] == row["directions"] == 1
     ]
     return "\n".join(lines)
-
-
-def _version(name: str) -> str:
-    """Version of an installed distribution."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _processor() -> str:
-    """The processor's name as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for entry in info.read_text(encoding="utf-8").splitlines():
-            key, _, value = entry.partition(":")
-            if key.strip() == "model name":
-                return value.strip()
-    return platform.processor() or platform.machine()

@@ -126,6 +126,10 @@ float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n,
  * one round. *sink keeps the results alive. */
 size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink);
 
+/** Wake up to `threads` - 1 workers, let all meet at a barrier `rounds` times, and return when all are
+ * done: how many threads took part, which is 1 (and nobody met) while another call has the workers. */
+int rnne_meet(int threads, size_t rounds);
+
 /** Apply one elementwise function of the table; for tests of the vector mathematics. */
 void rnne_unary(const rnne_kernels *kernels, int32_t id, float alpha, float beta, float gamma,
                 const float *x, float *y, size_t n);

@@ -1,0 +1,44 @@
+"""Tables of Markdown pages, each made from the record that the page names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rnnengine.bench import machine, report, start
+
+__all__ = ["ABSENT", "BLOCK", "fill", "markdown"]
+
+BLOCK = re.compile(r"<!-- bench: (\S+) -->\n(.*?)\n?<!-- /bench -->", re.DOTALL)
+"""A table in a page: the record's path from the page's project, and the table."""
+ABSENT = "*No record yet.*"
+"""Stands where a table belongs whose record is not there."""
+
+_MAKERS = {"layer": report.markdown, "roof": machine.markdown, "start": start.markdown}
+
+
+def markdown(record: Mapping[str, Any]) -> str:
+    """A record as a Markdown table."""
+    return _MAKERS[record["benchmark"]](record)
+
+
+def fill(page: str, root: Path) -> str:
+    """Make every table of a page again.
+
+    Parameters
+    ----------
+    page : str
+        Markdown with blocks ``<!-- bench: docs/bench/layer.json -->`` to ``<!-- /bench -->``.
+    root : Path
+        The folder that the blocks' paths start from.
+    """
+
+    def table(block: re.Match[str]) -> str:
+        path = root / block[1]
+        made = markdown(json.loads(path.read_text("utf-8"))) if path.exists() else ABSENT
+        return f"<!-- bench: {block[1]} -->\n{made}\n<!-- /bench -->"
+
+    return BLOCK.sub(table, page)
