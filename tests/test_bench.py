@@ -143,3 +143,51 @@ def test_a_fresh_process_gives_the_result_of_onnxruntime() -> None:
     assert set(record["results"]) == {"rnnengine", "onnxruntime", "onnxruntime, .ort"}
     assert all(row["total"] > 0 for row in record["results"].values())
     assert "| rnnengine |" in markdown(record)
+
+
+@pytest.mark.slow
+def test_steadiness_is_recorded() -> None:
+    from rnnengine.bench.steady import measure
+    from rnnengine.bench.tables import markdown
+
+    record = json.loads(json.dumps(measure(2000, 1, ["GRU"], [1, 10])))
+    assert record["tail_us"]["steps"] == 2000
+    assert record["tail_us"]["p50"] <= record["tail_us"]["p99.9"] <= record["tail_us"]["max"]
+    assert [row["name"] for row in record["odd"]] == ["GRU H=128 T=1", "GRU H=128 T=100"]
+    assert [row["steps"] for row in record["growth"]] == [1, 10]
+    assert "| GRU H=128 T=100 |" in markdown(record)
+
+
+def test_odd_numbers_are_what_they_are_called() -> None:
+    from rnnengine.bench.steady import OddCase
+
+    tiny = np.finfo(np.float32).tiny
+
+    def subnormal(array: Any) -> Any:
+        return (array != 0) & (np.abs(array) < tiny)
+
+    assert not subnormal(OddCase("GRU", 8, 3).input()).any()
+    assert subnormal(OddCase("GRU", 8, 3, kind="denormal inputs").input()).all()
+    weights = OddCase("GRU", 8, 3, kind="denormal weights").weights()
+    assert subnormal(weights["W"]).mean() == subnormal(weights["R"]).mean() == 0.5
+    decayed = OddCase("GRU", 8, 3, kind="decayed states")
+    assert not decayed.input().any()
+    assert not decayed.weights()["B"].any()
+
+
+def test_threads_are_held_against_one_thread(tmp_path: Path) -> None:
+    from rnnengine.bench.cases import LayerCase
+    from rnnengine.bench.scaling import slower, spread
+    from rnnengine.bench.tables import markdown
+
+    cases = [LayerCase("RNN", 16, 5, threads=2, grid="threads"), LayerCase("RNN", 16, 5)]
+    assert [case.threads for case in spread(cases, (1, 2))] == [1, 2]
+    options = ["--cells", "RNN", "--hidden", "16", "--steps", "5", "--rounds", "1"]
+    record = _bench(tmp_path, "threads", *options, "--threads", "2", "--peers", "onnxruntime")
+    (row,) = record["results"]
+    assert row["speedup"] > 0
+    assert f"| {row['name']} |" in markdown(record)
+    row["speedup"] = 0.5
+    assert slower(record) == [f"{row['name']}: 2.00x of one thread's time"]
+    row["speedup"] = 1.0
+    assert slower(record) == []

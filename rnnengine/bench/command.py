@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rnnengine._c import cpu
-from rnnengine.bench import bars, machine, report, start, tables
+from rnnengine.bench import bars, machine, report, scaling, start, steady, tables
 from rnnengine.bench.cases import CELLS, GRIDS, HIDDEN, STEPS, grid, layer_cases
 from rnnengine.bench.layer import run_layer_cases
 from rnnengine.bench.models import model_case, run_model_cases, usual_models
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     fill = actions.add_parser("fill", help="make the tables of pages again from their records")
     fill.add_argument("pages", type=Path, nargs="+", metavar="PAGE")
     fill.set_defaults(action=_fill)
-    for part in (machine, start):
+    for part in (machine, scaling, start, steady):
         part.add(actions)
     return parser
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnengine.bench import machine, report, start
+from rnnengine.bench import machine, report, scaling, start, steady
 
 __all__ = ["ABSENT", "BLOCK", "fill", "markdown"]
 
@@ -17,7 +17,13 @@ BLOCK = re.compile(r"<!-- bench: (\S+) -->\n(.*?)\n?<!-- /bench -->", re.DOTALL)
 ABSENT = "*No record yet.*"
 """Stands where a table belongs whose record is not there."""
 
-_MAKERS = {"layer": report.markdown, "roof": machine.markdown, "start": start.markdown}
+_MAKERS = {
+    "layer": report.markdown,
+    "roof": machine.markdown,
+    "start": start.markdown,
+    "steady": steady.markdown,
+    "threads": scaling.markdown,
+}
 
 
 def markdown(record: Mapping[str, Any]) -> str:
