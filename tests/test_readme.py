@@ -1,4 +1,6 @@
-"""The README's code runs, its links lead somewhere, and every table is its committed record."""
+"""The code of the README and of the examples runs, links lead somewhere, and every table is its
+committed record.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +12,30 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 README_PATH = ROOT / "README.md"
 README = README_PATH.read_text(encoding="utf-8")
+CODE = {"README.md": 6, "examples/models/README.md": 4}
+"""Pages with code that runs, and the least number of their blocks."""
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PAGES = [README_PATH, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.filterwarnings("ignore:The tensor attributes:UserWarning")  # torch.export of an LSTM
-def test_python_blocks_run_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", CODE)
+def test_python_blocks_run_in_order(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
-    blocks = list(FENCE.finditer(README))
-    assert len(blocks) > 5
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = list(FENCE.finditer(text))
+    assert len(blocks) >= CODE[page]
     for block in blocks:
-        above = README.count("\n", 0, block.start(1))
-        exec(compile("\n" * above + block[1], str(ROOT / "README.md"), "exec"), names)
+        above = text.count("\n", 0, block.start(1))
+        exec(compile("\n" * above + block[1], str(ROOT / page), "exec"), names)
 
 
-def test_links_lead_to_files() -> None:
-    targets = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("page", CODE)
+def test_links_lead_to_files(page: str) -> None:
+    path = ROOT / page
+    targets = re.findall(r"\]\(([^)#:]+)\)", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
