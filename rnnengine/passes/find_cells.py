@@ -14,110 +14,19 @@ same shape, and no other input of the step could be meant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from rnnengine.ops.elementwise import UNARY, unary_activation
 from rnnengine.ops.recurrent import Activation
-from rnnengine.ops.registry import Array
-from rnnengine.passes.affine import Affine, Expr, Memo, Source, affine, evaluate_weight
+from rnnengine.passes.affine import Affine, Memo, Source, affine
+from rnnengine.passes.cell import Cell, Gate, Split, biases, divided, starts, weights_of
 from rnnengine.passes.match import Index, Is, Number, Pattern, Var, match
 
-__all__ = ["Cell", "find_cells", "head_of", "weights_of"]
+__all__ = ["find_cells", "head_of"]
 
-_GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 _ACTS = "|".join(sorted(set(UNARY) - {"Neg", "Abs", "Sqrt", "Reciprocal", "Exp", "Log", "Erf"}))
-
-
-@dataclass(frozen=True)
-class Gate:
-    """An activation of an affine value; ``complement`` for one minus it."""
-
-    activation: Activation
-    value: Affine
-    complement: bool = False
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One step of a recurrent cell.
-
-    Attributes
-    ----------
-    op : str
-        LSTM, GRU or RNN.
-    activations : tuple of Activation
-    reset_after : bool
-        Of the GRU.
-    coupling : str or None
-        Of the LSTM.
-    x : tuple of Source
-        What enters beside the state; side by side they are the input.
-    h, c : str or None
-        The state before; None for a zero one whose products are not in the graph.
-    h_out, c_out : str
-        The state after; the latter empty for all but the LSTM.
-    w, r : tuple of tuple of Expr
-        For each gate and each x, and for each gate: the matrices to be added up.
-    b_w, b_r : tuple of tuple of Expr
-        For each gate the bias rows to be added up.
-    size : int
-    """
-
-    op: str
-    activations: tuple[Activation, ...]
-    x: tuple[Source, ...]
-    h: str | None
-    c: str | None
-    h_out: str
-    c_out: str
-    w: tuple[tuple[tuple[Expr, ...], ...], ...]
-    r: tuple[tuple[Expr, ...], ...]
-    b_w: tuple[tuple[Expr, ...], ...]
-    b_r: tuple[tuple[Expr, ...], ...]
-    size: int
-    reset_after: bool = False
-    coupling: str | None = None
-
-    @property
-    def form(self) -> tuple[object, ...]:
-        """What two steps of one layer have in common, weights apart from those of the state."""
-        return (self.op, self.activations, self.size, self.reset_after, self.coupling, self.w)
-
-    @property
-    def weights(self) -> tuple[object, ...]:
-        """What two steps of one layer have in common."""
-        return (*self.form, self.r, self.b_w, self.b_r)
-
-
-def weights_of(index: Index, cell: Cell) -> list[Array]:
-    """W [1, G*H, I], R [1, G*H, H], b_w and b_r [1, G*H] of a cell, in float32."""
-    kinds = index.types
-    widths = []
-    for i, source in enumerate(cell.x):
-        found = [evaluate_weight(index, e).shape[0] for gate in cell.w for e in gate[i]]
-        size = kinds[source.value].shape[-1]
-        widths.append(found[0] if found else int(size) if isinstance(size, int) else 0)
-
-    def block(exprs: tuple[Expr, ...], rows: int) -> Array:
-        total = np.zeros((rows, cell.size))
-        for expr in exprs:
-            total = total + evaluate_weight(index, expr)
-        return total.T
-
-    def bias(exprs: tuple[Expr, ...]) -> Array:
-        total = np.zeros(cell.size)
-        for expr in exprs:
-            total = total + evaluate_weight(index, expr)
-        return total
-
-    w = [np.hstack([block(e, k) for e, k in zip(g, widths, strict=True)]) for g in cell.w]
-    r = [block(g, cell.size) for g in cell.r]
-    parts = [np.vstack(w), np.vstack(r)]
-    parts += [np.concatenate([bias(g) for g in b]) for b in (cell.b_w, cell.b_r)]
-    return [np.ascontiguousarray(p[None].astype(np.float32)) for p in parts]
 
 
 def find_cells(index: Index, hints: Mapping[str, str] | None = None) -> list[Cell]:
@@ -196,7 +105,7 @@ class _Finder:
                 found[value] = cell
                 if cell.c_out:
                     self.partner[cell.c_out] = cell.h_out
-        inside = {n.name for c in found.values() for n in self.index.region([c.h_out], _starts(c))}
+        inside = {n.name for c in found.values() for n in self.index.region([c.h_out], starts(c))}
         for node in self.index.graph.nodes:
             value = node.outputs[0] if node.outputs else None
             if value is not None and node.op in UNARY and node.name not in inside:
@@ -293,12 +202,12 @@ class _Finder:
         if split is None:
             return None
         x, h, w, r, bias = split
-        return Cell("LSTM", acts, x, h, b["c"], value, b["c_out"], w, r, *_biases(bias), size,
+        return Cell("LSTM", acts, x, h, b["c"], value, b["c_out"], w, r, *biases(bias), size,
                     coupling=coupling)  # fmt: skip
 
     def _split(
         self, gates: list[Affine | None], value: str, size: int, c: str | None
-    ) -> _Split | None:
+    ) -> Split | None:
         """Divide the terms of the gates into those of x and those of h."""
         terms = [t for gate in gates if gate is not None for t in gate.terms]
         if any(gate is not None and gate.width != size for gate in gates):
@@ -307,7 +216,7 @@ class _Finder:
             return None
         sources = list(dict.fromkeys(t.source for t in terms))
         h = self._state(sources, value, size, c)
-        return _divided(gates, sources, h)
+        return divided(gates, sources, h)
 
     def _state(self, sources: list[Source], value: str, size: int, c: str | None) -> str | None:
         """Which source of an LSTM is its state before."""
@@ -381,14 +290,14 @@ class _Finder:
             rec = (*rec[:2], tuple(t.matrix for t in from_h.terms if t.matrix is not None))
             if not all(rec):
                 return None
-        b_w, b_r = _biases(bias)
+        b_w, b_r = biases(bias)
         if after or from_h.bias:
             b_w, b_r = (*b_w[:2], bias[2]), (*b_r[:2], from_h.bias)
         acts = (update.activation, candidate.activation)
         return Cell("GRU", acts, x, state, None, value, "", w, rec, b_w, b_r, size,
                     reset_after=after)  # fmt: skip
 
-    def _gru_split(self, gates: list[Affine], h: str | None) -> _Split | None:
+    def _gru_split(self, gates: list[Affine], h: str | None) -> Split | None:
         terms = [t for gate in gates for t in gate.terms]
         if any(t.matrix is None for t in terms):
             return None
@@ -397,7 +306,7 @@ class _Finder:
             return None
         if any(t.source == Source(h or "") for t in gates[2].terms):
             return None
-        return _divided(list(gates), sources, h)
+        return divided(list(gates), sources, h)
 
     def _reset(self, n: Affine, h: str) -> tuple[Gate, Affine, Affine, bool] | None:
         """Reset gate, the parts of the candidate's sum from x and h, and whether it comes after."""
@@ -466,42 +375,11 @@ class _Finder:
         if self.index.types[value].shape[-1] != gate.value.width or not gate.value.terms:
             return None
         sources = list(dict.fromkeys(t.source for t in gate.value.terms))
-        x, _, w, r, bias = _divided([gate.value], sources, h)
+        x, _, w, r, bias = divided([gate.value], sources, h)
         if not x:
             return None
-        return Cell("RNN", (gate.activation,), x, h, None, value, "", w, r, *_biases(bias),
+        return Cell("RNN", (gate.activation,), x, h, None, value, "", w, r, *biases(bias),
                     gate.value.width)  # fmt: skip
-
-
-_Split = tuple[
-    tuple[Source, ...],
-    str | None,
-    tuple[tuple[tuple[Expr, ...], ...], ...],
-    tuple[tuple[Expr, ...], ...],
-    tuple[tuple[Expr, ...], ...],
-]
-
-
-def _divided(gates: list[Affine | None], sources: list[Source], h: str | None) -> _Split:
-    state = Source(h) if h is not None else None
-    x = tuple(s for s in sources if s != state)
-
-    def of(gate: Affine | None, source: Source | None) -> tuple[Expr, ...]:
-        terms = gate.terms if gate is not None else ()
-        return tuple(t.matrix for t in terms if t.source == source and t.matrix is not None)
-
-    w = tuple(tuple(of(gate, source) for source in x) for gate in gates)
-    r = tuple(of(gate, state) if state is not None else () for gate in gates)
-    bias = tuple(gate.bias if gate is not None else () for gate in gates)
-    return x, h, w, r, bias
-
-
-_Biases = tuple[tuple[Expr, ...], ...]
-
-
-def _biases(rows: _Biases) -> tuple[_Biases, _Biases]:
-    """Input and recurrent biases: of two that are added it does not matter which is which."""
-    return tuple(row[:1] for row in rows), tuple(row[1:] for row in rows)
 
 
 def _negated(value: Affine) -> Affine:
@@ -513,7 +391,3 @@ def _negated(value: Affine) -> Affine:
         tuple(("scale", (-1.0,), b) for b in value.bias),
         value.width,
     )
-
-
-def _starts(cell: Cell) -> set[str]:
-    return {*(s.value for s in cell.x), cell.h or "", cell.c or ""}

@@ -19,7 +19,8 @@ from rnnengine.ops.recurrent import RecurrentAttrs
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import Inference
 from rnnengine.passes.affine import Source, as_rows
-from rnnengine.passes.find_cells import Cell, find_cells, head_of, weights_of
+from rnnengine.passes.cell import Cell, weights_of
+from rnnengine.passes.find_cells import find_cells, head_of
 from rnnengine.passes.match import Index
 from rnnengine.passes.order import ordered
 from rnnengine.passes.prune import prune
