@@ -21,7 +21,7 @@ _LABELS = ("us a call", "peer's time / rnnengine's", "share of the roof")
 
 
 def draw(record: Mapping[str, Any], path: Path) -> None:
-    """Draw the one-row cases of a record: a column a cell; rows for time, ratio and share at each T.
+    """Draw the one-row cases of a record: a column for each cell, rows for each T.
 
     Parameters
     ----------
