@@ -97,7 +97,9 @@ class Emitter:
         self.views[name] = view
 
     def copy(self, source: View, target: View) -> None:
-        """Copy elements one for one."""
+        """Copy elements one for one; nothing where they lie in place already."""
+        if source.is_place(target):
+            return
         self.builder.emit(Opcode.COPY, [source, target])
 
     def temporary(self, shape: Sequence[Size], dtype: int = 0) -> View:
@@ -129,7 +131,7 @@ class Emitter:
             return
         buffer = self.builder.buffer(ARENA, 0)
         empty = View(buffer, 0, (0, size), (0, 0))
-        self.copy(empty, empty)
+        self.builder.emit(Opcode.COPY, [empty, empty])
 
     def emit(
         self,

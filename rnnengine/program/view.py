@@ -59,6 +59,18 @@ class View:
         """Whether elements along the last axis are adjacent."""
         return self.rank == 0 or self.strides[-1] == 1 or self.shape[-1] in (0, 1)
 
+    def is_place(self, other: View) -> bool:
+        """Whether both certainly show the same elements of the same memory."""
+        return (
+            self.buffer == other.buffer
+            and self.offset == other.offset
+            and self.shape == other.shape
+            and all(
+                size == 1 or mine == its
+                for size, mine, its in zip(self.shape, self.strides, other.strides, strict=True)
+            )
+        )
+
     def permute(self, axes: Sequence[int]) -> View:
         """Reorder axes: axis i of the result is axis ``axes[i]`` of this view."""
         return replace(

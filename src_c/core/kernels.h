@@ -164,9 +164,9 @@ struct rnne_kernels {
     /** y[i] = act(x[i]); x and y are equal or do not overlap. */
     void (*unary)(int32_t id, float alpha, float beta, float gamma, const float *x, float *y,
                   size_t n);
-    /** y[i] = a[i*sa] op b[i*sb]; y may equal a or b where its stride is 1. */
+    /** y[i*sy] = a[i*sa] op b[i*sb]; y may equal a or b where the strides are equal. */
     void (*binary)(int32_t op, const float *a, ptrdiff_t sa, const float *b, ptrdiff_t sb, float *y,
-                   size_t n);
+                   ptrdiff_t sy, size_t n);
     /** Softmax (or its logarithm) of n values: 16 sums in index order, then one fixed tree. */
     void (*softmax)(const float *x, float *y, size_t n, int logarithm);
     /** One number of n values, 16 lanes in index order, then one fixed tree. */

@@ -141,15 +141,8 @@ static rnne_status binary_run(const rnne_context *ctx, const rnne_instr *in, voi
     for (int more = rnne_loop_start(&loop, views, 3, 0); more; more = rnne_loop_next(&loop)) {
         const float *left = a + loop.offset[0], *right = b + loop.offset[1];
         float *to = y + loop.offset[2];
-        if (loop.inner_stride[2] == 1) {
-            k->binary(op, left, loop.inner_stride[0], right, loop.inner_stride[1], to,
-                      (size_t)loop.inner);
-            continue;
-        }
-        for (int64_t i = 0; i < loop.inner; i++) {
-            k->binary(op, left + i * loop.inner_stride[0], 1, right + i * loop.inner_stride[1], 1,
-                      to + i * loop.inner_stride[2], 1);
-        }
+        k->binary(op, left, loop.inner_stride[0], right, loop.inner_stride[1], to,
+                  loop.inner_stride[2], (size_t)loop.inner);
     }
     return RNNE_OK;
 }

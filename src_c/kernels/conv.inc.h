@@ -43,7 +43,7 @@ INLINE void tap_part(vf *acc, const float *x, ptrdiff_t step, const float *w, si
                      const int UNITS, const int VECS)
 {
     const vm which = lanes_between(low, high);
-    const vf input = load_part(x, step, low, high);
+    const vf input = step == 1 ? vf_load_between(x, low, high) : load_part(x, step, low, high);
     UNROLL for (int u = 0; u < UNITS; u++)
     {
         acc[u * VECS] = vf_select(which, vf_fma(input, vf_set1(w[u]), acc[u * VECS]), acc[u * VECS]);
@@ -221,11 +221,41 @@ INLINE void finish_units(const vf *acc, const rnne_conv *c, size_t from, size_t 
     }
 }
 
+/* Taps [first, last) count for all ROWS positions from `from` on; those are a run, for taps follow each
+ * other along the row. */
+INLINE void whole_taps(const rnne_conv *c, size_t from, size_t *first, size_t *last, const int ROWS)
+{
+    size_t t = 0;
+    while (t < c->n_cols && (c->cols[t].begin > from || c->cols[t].end < from + (size_t)ROWS)) {
+        t++;
+    }
+    *first = t;
+    while (t < c->n_cols && c->cols[t].begin <= from && c->cols[t].end >= from + (size_t)ROWS) {
+        t++;
+    }
+    *last = t;
+}
+
+/* Taps [t, last) that each count for some of ROWS positions from `from` on. */
+INLINE void some_taps(vf *acc, const rnne_conv *c, const float *const *x, ptrdiff_t at, const float *w,
+                      size_t from, size_t t, size_t last, const int ROWS, const int PANELS,
+                      const int VECS)
+{
+    for (; t < last; t++) {
+        const rnne_tap *tap = &c->cols[t];
+        const size_t begin = tap->begin > from ? tap->begin - from : 0;
+        const size_t end = tap->end > from ? tap->end - from : 0;
+        tap_units(acc, c, x, at + tap->x, w + tap->w, begin, end, 0, ROWS, PANELS, VECS);
+    }
+}
+
 /* ROWS positions from `from` on, PANELS panels of units, VECS of their vectors at a time. */
 INLINE void units_block(const rnne_conv *c, size_t from, size_t panel, const int ROWS,
                         const int PANELS, const int VECS)
 {
     const float *x[MAX_ROWS];
+    size_t whole, edge;
+    whole_taps(c, from, &whole, &edge, ROWS);
     UNROLL for (int i = 0; i < ROWS; i++)
     {
         x[i] = c->x + (ptrdiff_t)(from + (size_t)i) * c->x_step;
@@ -239,17 +269,12 @@ INLINE void units_block(const rnne_conv *c, size_t from, size_t panel, const int
                 const ptrdiff_t at = (ptrdiff_t)k * c->x_channel + c->rows[r].x;
                 const float *w = c->w + panel * c->w_panel + k * c->w_channel + c->rows[r].w +
                                  first * VF_LANES;
-                for (size_t t = 0; t < c->n_cols; t++) {
-                    const rnne_tap *tap = &c->cols[t];
-                    const size_t begin = tap->begin > from ? tap->begin - from : 0;
-                    const size_t end = tap->end > from ? tap->end - from : 0;
-                    if (begin == 0 && end >= (size_t)ROWS) {
-                        tap_units(acc, c, x, at + tap->x, w + tap->w, 0, 0, 1, ROWS, PANELS, VECS);
-                    } else {
-                        tap_units(acc, c, x, at + tap->x, w + tap->w, begin, end, 0, ROWS, PANELS,
-                                  VECS);
-                    }
+                some_taps(acc, c, x, at, w, from, 0, whole, ROWS, PANELS, VECS);
+                for (size_t t = whole; t < edge; t++) {
+                    tap_units(acc, c, x, at + c->cols[t].x, w + c->cols[t].w, 0, 0, 1, ROWS, PANELS,
+                              VECS);
                 }
+                some_taps(acc, c, x, at, w, from, edge, c->n_cols, ROWS, PANELS, VECS);
             }
         }
         finish_units(acc, c, from, panel, first, ROWS, PANELS, VECS);
@@ -264,12 +289,17 @@ static void conv_units(const rnne_conv *c)
     FOR_BLOCKS(UNITS_BLOCK, 1, c->n, 0, panels);
 }
 
-/* Whichever way needs fewer multiply-adds; the bits are the same. */
+/* Whichever way needs less: multiply-adds, twice where positions have to be gathered, and writing the
+ * outputs of a block one at a time where those of neighbouring units do not lie together. The bits are
+ * the same. */
 static void conv(const rnne_conv *c)
 {
     const size_t panels = (c->units + RNNE_PANEL - 1) / RNNE_PANEL;
-    const size_t by_position = c->units * ((c->n + VF_LANES - 1) / VF_LANES);
-    const size_t by_unit = c->n * panels * PANEL_VECS;
+    const size_t taps = c->channels * c->n_rows * c->n_cols;
+    const size_t each = c->x_step == 1 ? 1 : 2;
+    const size_t by_position = c->units * ((c->n + VF_LANES - 1) / VF_LANES) * taps * each;
+    const size_t scattered = c->y_unit == 1 ? 0 : c->n * c->units;
+    const size_t by_unit = c->n * panels * PANEL_VECS * taps + scattered;
     if (c->first == 0 && by_unit < by_position) {
         conv_units(c);
     } else {

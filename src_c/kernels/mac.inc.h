@@ -88,6 +88,10 @@ INLINE void store_block(const vf *acc, float *to, size_t row_stride, size_t pane
             for (; p_ + ROW1_PANELS(GATES) <= end_; p_ += ROW1_PANELS(GATES)) {                    \
                 BLOCK(1, ROW1_PANELS(GATES), ROW1_VECS, 0, p_);                                    \
             }                                                                                      \
+            for (; ROW1_PANELS(GATES) > 3 && p_ + ROW1_PANELS(GATES) / 2 <= end_;                  \
+                 p_ += ROW1_PANELS(GATES) / 2) {                                                   \
+                BLOCK(1, ROW1_PANELS(GATES) / 2, ROW1_VECS, 0, p_);                                \
+            }                                                                                      \
             for (; p_ < end_; p_++) {                                                              \
                 BLOCK(1, 1, ROW1_VECS, 0, p_);                                                     \
             }                                                                                      \

@@ -28,35 +28,58 @@ INLINE float binary_one(float a, float b, const int OP)
     }
 }
 
+/* Floats that neighbours in the lanes may be apart. */
+INLINE int loads(ptrdiff_t step)
+{
+    return step >= 0 && step <= 2;
+}
+
+INLINE vf load_by(const float *x, size_t i, ptrdiff_t step)
+{
+    return step == 1 ? vf_load(x + i) : step == 2 ? vf_load2(x + 2 * i) : vf_set1(*x);
+}
+
+INLINE void store_by(float *y, size_t i, ptrdiff_t step, vf v)
+{
+    if (step == 1) {
+        vf_store(y + i, v);
+        return;
+    }
+    float t[VF_LANES];
+    vf_store(t, v);
+    for (size_t lane = 0; lane < VF_LANES; lane++) {
+        y[(ptrdiff_t)(i + lane) * step] = t[lane];
+    }
+}
+
 INLINE void binary_loop(const float *a, ptrdiff_t sa, const float *b, ptrdiff_t sb, float *y,
-                        size_t n, const int OP)
+                        ptrdiff_t sy, size_t n, const int OP)
 {
     size_t i = 0;
-    if (OP != RNNE_MOD && OP != RNNE_POW && (sa == 0 || sa == 1) && (sb == 0 || sb == 1)) {
+    if (OP != RNNE_MOD && OP != RNNE_POW && loads(sa) && loads(sb)) {
         for (; i + VF_LANES <= n; i += VF_LANES) {
-            vf left = sa ? vf_load(a + i) : vf_set1(*a);
-            vf right = sb ? vf_load(b + i) : vf_set1(*b);
-            vf_store(y + i, binary_op(left, right, OP));
+            const vf left = load_by(a, i, sa), right = load_by(b, i, sb);
+            store_by(y, i, sy, binary_op(left, right, OP));
         }
     }
     for (; i < n; i++) {
-        y[i] = binary_one(a[(ptrdiff_t)i * sa], b[(ptrdiff_t)i * sb], OP);
+        y[(ptrdiff_t)i * sy] = binary_one(a[(ptrdiff_t)i * sa], b[(ptrdiff_t)i * sb], OP);
     }
 }
 
 static void binary(int32_t op, const float *a, ptrdiff_t sa, const float *b, ptrdiff_t sb, float *y,
-                   size_t n)
+                   ptrdiff_t sy, size_t n)
 {
     switch (op) {
-    case RNNE_ADD: binary_loop(a, sa, b, sb, y, n, RNNE_ADD); break;
-    case RNNE_SUB: binary_loop(a, sa, b, sb, y, n, RNNE_SUB); break;
-    case RNNE_MUL: binary_loop(a, sa, b, sb, y, n, RNNE_MUL); break;
-    case RNNE_DIV: binary_loop(a, sa, b, sb, y, n, RNNE_DIV); break;
-    case RNNE_MIN: binary_loop(a, sa, b, sb, y, n, RNNE_MIN); break;
-    case RNNE_PRELU: binary_loop(a, sa, b, sb, y, n, RNNE_PRELU); break;
-    case RNNE_MOD: binary_loop(a, sa, b, sb, y, n, RNNE_MOD); break;
-    case RNNE_POW: binary_loop(a, sa, b, sb, y, n, RNNE_POW); break;
-    default: binary_loop(a, sa, b, sb, y, n, RNNE_MAX); break;
+    case RNNE_ADD: binary_loop(a, sa, b, sb, y, sy, n, RNNE_ADD); break;
+    case RNNE_SUB: binary_loop(a, sa, b, sb, y, sy, n, RNNE_SUB); break;
+    case RNNE_MUL: binary_loop(a, sa, b, sb, y, sy, n, RNNE_MUL); break;
+    case RNNE_DIV: binary_loop(a, sa, b, sb, y, sy, n, RNNE_DIV); break;
+    case RNNE_MIN: binary_loop(a, sa, b, sb, y, sy, n, RNNE_MIN); break;
+    case RNNE_PRELU: binary_loop(a, sa, b, sb, y, sy, n, RNNE_PRELU); break;
+    case RNNE_MOD: binary_loop(a, sa, b, sb, y, sy, n, RNNE_MOD); break;
+    case RNNE_POW: binary_loop(a, sa, b, sb, y, sy, n, RNNE_POW); break;
+    default: binary_loop(a, sa, b, sb, y, sy, n, RNNE_MAX); break;
     }
 }
 
@@ -151,16 +174,30 @@ static void softmax(const float *x, float *y, size_t n, int logarithm)
         }
     } else {
         float total = exp_sum(x, y, n, top);
-        binary_loop(y, 1, &total, 0, y, n, RNNE_DIV);
+        binary_loop(y, 1, &total, 0, y, 1, n, RNNE_DIV);
     }
+}
+
+INLINE vm subnormal(vf x)
+{
+    return vm_and(vf_lt(vf_abs(x), vf_set1(FLT_MIN)), vm_not(vf_eq(x, vf_zero())));
 }
 
 static int has_subnormal(const float *x, size_t n)
 {
-    vf tiny = vf_set1(FLT_MIN);
-    for (size_t i = 0; i < n; i += VF_LANES) {
-        vf t = n - i < VF_LANES ? vf_load_n(x + i, n - i) : vf_load(x + i);
-        if (vm_any(vm_and(vf_lt(vf_abs(t), tiny), vm_not(vf_eq(t, vf_zero()))))) {
+    size_t i = 0;
+    for (; i + 4 * VF_LANES <= n; i += 4 * VF_LANES) {
+        vm found = subnormal(vf_load(x + i));
+        UNROLL for (int v = 1; v < 4; v++)
+        {
+            found = vm_or(found, subnormal(vf_load(x + i + (size_t)(v * VF_LANES))));
+        }
+        if (vm_any(found)) {
+            return 1;
+        }
+    }
+    for (; i < n; i += VF_LANES) {
+        if (vm_any(subnormal(vf_load_n(x + i, n - i < VF_LANES ? n - i : VF_LANES)))) {
             return 1;
         }
     }

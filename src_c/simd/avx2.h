@@ -30,6 +30,10 @@ VF_INLINE vf vf_load_n(const float *p, size_t n)
 {
     return _mm256_maskload_ps(p, vf_lanes_below(n));
 }
+VF_INLINE vf vf_load_between(const float *p, size_t low, size_t high)
+{
+    return _mm256_maskload_ps(p, _mm256_andnot_si256(vf_lanes_below(low), vf_lanes_below(high)));
+}
 VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     _mm256_maskstore_ps(p, vf_lanes_below(n), v);

@@ -26,6 +26,10 @@ VF_INLINE vf vf_load_n(const float *p, size_t n)
 {
     return _mm512_maskz_loadu_ps(vf_lanes_below(n), p);
 }
+VF_INLINE vf vf_load_between(const float *p, size_t low, size_t high)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)(vf_lanes_below(high) & ~vf_lanes_below(low)), p);
+}
 VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     _mm512_mask_storeu_ps(p, vf_lanes_below(n), v);

@@ -28,6 +28,14 @@ VF_INLINE vf vf_load_n(const float *p, size_t n)
     memcpy(lanes, p, n * sizeof *p);
     return vld1q_f32(lanes);
 }
+VF_INLINE vf vf_load_between(const float *p, size_t low, size_t high)
+{
+    float lanes[VF_LANES] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (size_t i = low; i < high; i++) {
+        lanes[i] = p[i];
+    }
+    return vld1q_f32(lanes);
+}
 VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     float lanes[VF_LANES];

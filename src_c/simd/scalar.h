@@ -20,6 +20,10 @@ VF_INLINE vf vf_load(const float *p) { return *p; }
 VF_INLINE vf vf_load2(const float *p) { return *p; }
 VF_INLINE void vf_store(float *p, vf v) { *p = v; }
 VF_INLINE vf vf_load_n(const float *p, size_t n) { return n ? *p : 0.0f; }
+VF_INLINE vf vf_load_between(const float *p, size_t low, size_t high)
+{
+    return low < high ? *p : 0.0f;
+}
 VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     if (n) {

@@ -307,9 +307,34 @@ static int strided_faults(void)
     return faults;
 }
 
+static int between_faults(void)
+{
+    int faults = 0;
+    float all[VF_LANES], loaded[VF_LANES];
+    for (size_t i = 0; i < VF_LANES; i++) {
+        all[i] = (float)(i + 1);
+    }
+    for (size_t high = 0; high <= VF_LANES; high++) {
+        float *p = before_guard(high);
+        if (!p) {
+            return 1;
+        }
+        for (size_t i = 0; i < high; i++) {
+            p[i] = all[i];
+        }
+        for (size_t low = 0; low <= high; low++) {
+            vf_store(loaded, vf_load_between(p, low, high));
+            for (size_t i = 0; i < VF_LANES; i++) {
+                faults += loaded[i] != (i >= low && i < high ? all[i] : 0.0f);
+            }
+        }
+    }
+    return faults;
+}
+
 static int check_lanes(void)
 {
-    int faults = strided_faults();
+    int faults = strided_faults() + between_faults();
     float one_hot[VF_LANES] = {0};
     for (size_t n = 0; n <= VF_LANES; n++) {
         faults += partial_faults(n);
