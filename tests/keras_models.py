@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from rnnengine.graph import Graph
+from rnnengine.importers import load_graph
+from rnnengine.importers.keras import import_weights
 
 Array = np.ndarray[Any, Any]
 
@@ -38,6 +43,17 @@ def built(function: Callable[[], Any], seed: int = 1) -> Any:
         with contextlib.suppress(TypeError):
             variable.assign((np.abs(value) + 0.5 if positive else value).astype("float32"))
     return net
+
+
+def saved(net: Any, container: str, folder: Path, replacements: Any = None) -> Graph:
+    """The graph of a network that Keras has written, with its configuration or as weights alone."""
+    path = folder / f"model.{container}"
+    if container == "weights.h5":
+        net.save_weights(path)
+        content, text = path.read_bytes(), net.to_json()
+        return import_weights(content, text, path.name, replacements=replacements)
+    net.save(path)
+    return load_graph(path, replacements=replacements)
 
 
 def feed(net: Any, seed: int = 2, batch: int = 3, steps: int = 7) -> dict[str, Array]:

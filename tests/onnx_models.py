@@ -83,3 +83,13 @@ def nodes(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return bytes(model.SerializeToString())
+
+
+def random_feeds(session: Any, seed: int = 0, **sizes: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Normal numbers for the inputs of a session of onnxruntime, its open sizes as given."""
+    rng = np.random.default_rng(seed)
+    shapes = {
+        info.name: [s if isinstance(s, int) else sizes[s] for s in info.shape]
+        for info in session.get_inputs()
+    }
+    return {name: rng.normal(size=s).astype(np.float32) for name, s in shapes.items()}

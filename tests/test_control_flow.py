@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import rnnengine as rn
+from onnx_models import random_feeds
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.importers import load_graph
 from rnnengine.ops import evaluate
@@ -45,13 +46,7 @@ def built(nodes, inputs, outputs, tensors=(), opset: int = 17, functions=()) -> 
 def checked(content: bytes, seed: int = 0, tolerance: float = 1e-5, **sizes: int) -> rn.Model:
     """Imported = rewritten in float64, and the engine equals onnxruntime."""
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(seed)
-    feeds = {
-        i.name: rng.normal(size=[s if isinstance(s, int) else sizes[s] for s in i.shape]).astype(
-            np.float32
-        )
-        for i in session.get_inputs()
-    }
+    feeds = random_feeds(session, seed, **sizes)
     wanted = dict(zip((o.name for o in session.get_outputs()), session.run(None, feeds),
                       strict=True))  # fmt: skip
     imported = load_graph(content)

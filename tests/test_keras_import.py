@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keras_models import MASKED, MODELS, built, feed
+from keras_models import MASKED, MODELS, built, feed, saved
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph import Graph
 from rnnengine.importers import load_graph
@@ -33,15 +33,6 @@ pytestmark = [
 
 Array = np.ndarray[Any, Any]
 CONTAINERS = ("keras", "h5", "weights.h5")
-
-
-def saved(net: Any, container: str, folder: Path) -> Graph:
-    path = folder / f"model.{container}"
-    if container == "weights.h5":
-        net.save_weights(path)
-        return import_weights(path.read_bytes(), net.to_json(), "model.weights.h5")
-    net.save(path)
-    return load_graph(path)
 
 
 def expected(net: Any, feeds: dict[str, Array]) -> list[Array]:

@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from keras_models import built, feed
+from keras_models import built, feed, saved
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Graph
 from rnnengine.importers import load_graph, parse_graph
-from rnnengine.importers.keras import import_weights
 from rnnengine.ops import evaluate
 
 pytest.importorskip("pyfive", reason="pyfive is not installed")
@@ -291,15 +289,6 @@ def masks_of_many_layers() -> Any:
         k.Bidirectional(k.GRU(2, return_sequences=True))(k.Dropout(0.1)(m)),
     ]
     return keras.Model([x, w], [*ends, *read])
-
-
-def saved(net: Any, container: str, folder: Path) -> Graph:
-    path = folder / f"model.{container}"
-    if container == "weights.h5":
-        net.save_weights(path)
-        return import_weights(path.read_bytes(), net.to_json(), "model.weights.h5")
-    net.save(path)
-    return load_graph(path)
 
 
 def fed(net: Any) -> dict[str, Array]:

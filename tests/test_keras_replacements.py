@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from keras_models import built, feed
+from keras_models import built, feed, saved
 from rnnengine.errors import RNNEngineError, UnsupportedModelError
 from rnnengine.graph import Graph
-from rnnengine.importers import load_graph
-from rnnengine.importers.keras import import_weights
 from rnnengine.model import Model
 from rnnengine.ops import evaluate
 
@@ -90,16 +88,6 @@ def scaled(layer: rn.LayerCall, x: rn.Value) -> rn.Value:
     gain, kernel, bias = layer.weights
     product = layer.op("Add", layer.op("MatMul", x, kernel), bias)
     return layer.op("Mul", product, gain).masked(x.mask)  # type: ignore[no-any-return]
-
-
-def saved(net: Any, container: str, folder: Path, replacements: Any) -> Graph:
-    path = folder / f"model.{container}"
-    if container == "weights.h5":
-        net.save_weights(path)
-        text = net.to_json()
-        return import_weights(path.read_bytes(), text, "model.h5", replacements=replacements)
-    net.save(path)
-    return load_graph(path, replacements=replacements)
 
 
 def agree(graph: Graph, net: Any, feeds: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from onnx import helper
 
 import rnnengine as rn
+from onnx_models import random_feeds
 from rnnengine.graph import Graph
 from rnnengine.importers import load_graph
 from rnnengine.ops import evaluate
@@ -50,13 +51,7 @@ def counts(graph: Graph) -> Counter[str]:
 
 def against_onnxruntime(content: bytes, model: rn.Model, seed: int = 0, **sizes: int) -> None:
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
-    rng = np.random.default_rng(seed)
-    feeds = {
-        i.name: rng.normal(size=[s if isinstance(s, int) else sizes[s] for s in i.shape]).astype(
-            np.float32
-        )
-        for i in session.get_inputs()
-    }
+    feeds = random_feeds(session, seed, **sizes)
     wanted = session.run(None, feeds)
     got = model.run(feeds)
     got = got if isinstance(got, dict) else {session.get_outputs()[0].name: got}

@@ -10,21 +10,12 @@ import pytest
 
 import rnnengine as rn
 from engine import bits, run
+from zoo_cases import BURN, NODE_TESTS
 
 Array = np.ndarray[Any, Any]
 
 pytestmark = pytest.mark.zoo
 
-NODE_TESTS = (
-    "gru_batchwise", "gru_defaults", "gru_seq_length", "gru_with_initial_bias", "lstm_batchwise",
-    "lstm_defaults", "lstm_with_initial_bias", "lstm_with_peepholes", "rnn_seq_length",
-    "simple_rnn_batchwise", "simple_rnn_defaults", "simple_rnn_with_initial_bias",
-)  # fmt: skip
-BURN = tuple(
-    f"{cell}{kind}"
-    for cell in ("gru", "lstm", "rnn")
-    for kind in ("", "_bidirectional", "_reverse", "_with_initial_state")
-)
 FRAMES = 1000
 
 

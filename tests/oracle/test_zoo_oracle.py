@@ -11,21 +11,11 @@ import pytest
 from rnnengine.importers import load_graph
 from rnnengine.ops import evaluate
 from rnnengine.passes.fold import fold
+from zoo_cases import BURN, NODE_TESTS
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
 Array = np.ndarray[Any, Any]
-
-NODE_TESTS = (
-    "gru_batchwise", "gru_defaults", "gru_seq_length", "gru_with_initial_bias", "lstm_batchwise",
-    "lstm_defaults", "lstm_with_initial_bias", "lstm_with_peepholes", "rnn_seq_length",
-    "simple_rnn_batchwise", "simple_rnn_defaults", "simple_rnn_with_initial_bias",
-)  # fmt: skip
-BURN = tuple(
-    f"{cell}{suffix}.onnx"
-    for cell in ("lstm", "gru", "rnn")
-    for suffix in ("", "_reverse", "_bidirectional", "_with_initial_state")
-)
 
 
 def vector(path: Path) -> Array:
@@ -55,7 +45,7 @@ def test_models_of_burn(name: str, zoo: Path, rng: np.random.Generator) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     from oracle.deviations import ort_outputs
 
-    path = zoo / "conformance" / "burn-onnx" / name
+    path = zoo / "conformance" / "burn-onnx" / f"{name}.onnx"
     feeds = random_feeds(path, rng)
     folded = fold(load_graph(path))
     assert {n.op for n in folded.nodes} <= {"LSTM", "GRU", "RNN", "Squeeze", "Transpose", "Reshape"}

@@ -42,17 +42,22 @@ def _backwards(directions: Sequence[int]) -> Change:
                 return [Node("Identity", fresh(f"{name}.same", taken), (value,), (name,))]
             if not both:
                 return [part(fresh(f"{name}.flip", taken), value, name, 0, steps - 1, steps, -1)]
-            first, second, turned = (fresh(f"{name}.{k}", taken) for k in ("fw", "bw", "flip"))
-            return [
-                part(first, value, first, 1, 0, 1, 1),
-                part(second, value, second, 1, 1, 1, 1),
-                part(turned, second, turned, 0, steps - 1, steps, -1),
-                Node("Concat", fresh(f"{name}.both", taken), (first, turned), (name,), {"axis": 1}),
-            ]
+            return _second_turned(value, name, taken, steps)
 
         return rewired(graph, node, 0, build)
 
     return change
+
+
+def _second_turned(value: str, name: str, taken: set[str], steps: int) -> list[Node]:
+    """Both directions of a sequence, the second in the order of its computation."""
+    first, second, turned = (fresh(f"{name}.{k}", taken) for k in ("fw", "bw", "flip"))
+    return [
+        part(first, value, first, 1, 0, 1, 1),
+        part(second, value, second, 1, 1, 1, 1),
+        part(turned, second, turned, 0, steps - 1, steps, -1),
+        Node("Concat", fresh(f"{name}.both", taken), (first, turned), (name,), {"axis": 1}),
+    ]
 
 
 def _direction(old: str, new: str) -> Change:
@@ -107,13 +112,7 @@ def _final_for_last(graph: Graph, node: Node, _: Sequence[Module]) -> Graph | No
     steps = shape_of(graph, node.outputs[0])[0]
 
     def build(value: str, name: str, taken: set[str]) -> list[Node]:
-        first, second, turned = (fresh(f"{name}.{k}", taken) for k in ("fw", "bw", "flip"))
-        return [
-            part(first, value, first, 1, 0, 1, 1),
-            part(second, value, second, 1, 1, 1, 1),
-            part(turned, second, turned, 0, steps - 1, steps, -1),
-            Node("Concat", fresh(f"{name}.both", taken), (first, turned), (name,), {"axis": 1}),
-        ]
+        return _second_turned(value, name, taken, steps)
 
     return rewired(graph, node, 0, build) if steps else None
 
