@@ -226,6 +226,29 @@ def test_padding(mode: str) -> None:
         agree(outputs(rn.load(pt2(module, (x,))), (x,)), exact(module, (x,)))
 
 
+FROM_THE_END = {
+    "last": lambda y: y[:, -1], "last step": lambda y: y[:, -1:], "tail": lambda y: y[:, -3:],
+    "without": lambda y: y[:, :-2], "between": lambda y: y[:, 1:-1],
+    "turned": lambda y: y.flip(1), "mean": lambda y: y.mean(1), "second": lambda y: y[:, 1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("free", [("time",), ("time", "batch")])
+def test_what_counts_from_the_end_follows_a_freed_size(free: tuple[str, ...]) -> None:
+    """A program written down for six steps takes the last of nine as PyTorch does."""
+
+    def forward(m: Any, x: Any) -> Any:
+        y = m.gru(x)[0]
+        return {name: cut(y) * 2 for name, cut in FROM_THE_END.items()}
+
+    module = Of(forward, gru=nn.GRU(4, 5, batch_first=True)).eval()
+    content = pt2(module, (torch.randn(2, 6, 4),))
+    model = rn.load(content, **dict.fromkeys(free, "dynamic"))
+    for steps in (6, 9, 5):
+        x = torch.randn(3 if "batch" in free else 2, steps, 4)
+        agree(outputs(model, (x,)), exact(module, (x,)))
+
+
 def test_a_convolution_that_pads_in_front_streams() -> None:
     """F.pad and the cut of what is too long become the padding of the windows: state."""
 
@@ -241,6 +264,9 @@ def test_a_convolution_that_pads_in_front_streams() -> None:
     stream = model.stream(batch=2)
     assert len(stream.state) == 3
     pieces = [stream.step(piece) for piece in np.split(x, [1, 4], axis=1)]
+    assert np.concatenate(pieces, 1).tobytes() == model.run(x).tobytes()
+    written = rn.load(pt2(Of(forward, **parts).eval(), (torch.from_numpy(x),))).stream()
+    pieces = [written.step(piece) for piece in np.split(x, [1, 4], axis=1)]
     assert np.concatenate(pieces, 1).tobytes() == model.run(x).tobytes()
 
 

@@ -150,10 +150,12 @@ class Source:
         self.pool = pool if pool is not None else Pool()
         self.imported = imported
         self.graph = recover(fold(imported))
-        if "batch" in free:
-            self.imported = self.graph = fold(free_batch(self.graph))
+        # Time first: what counts from its end is only to be told from what counts from its start
+        # in the graph as imported; the batch is followed through the settled one.
         if "time" in free:
             self.imported = self.graph = self._free_time()
+        if "batch" in free:
+            self.imported = self.graph = fold(free_batch(self.graph))
         self.types = infer_types(self.graph)
         self._declared = {v.name: v.type.shape for v in self.graph.inputs}
         self._said: dict[tuple[tuple[str, str], ...], Form] = {}

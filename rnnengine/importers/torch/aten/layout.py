@@ -264,6 +264,9 @@ def _select(call: Call) -> str:
     axis, size = _along(call, x)
     index = call.size("index")
     if isinstance(index, int) and index < 0:
+        if isinstance(size, int):
+            one = _cut(call, x, axis, index, index + 1 or _END)
+            return call.one("Squeeze", [one], {"axes": (axis,)})
         index = size + index
     return _picked(call, x, axis, index)
 
@@ -277,6 +280,10 @@ def _slice(call: Call) -> str:
                          call.size("length"))  # fmt: skip
     start = call.take("start")
     end, step = call.take("end"), call.integer("step", 1)
+    known = [v for v in (start, end) if v is not None]
+    if isinstance(size, int) and all(type(v) is int for v in known):
+        first = 0 if start is None else start
+        return _cut(call, x, axis, first, _END if end is None else end, step)
     first = _bound(call, 0 if start is None else start, size, "start")
     last = size if end is None or end == _END else _bound(call, end, size, "end")
     count = last - first
@@ -285,6 +292,15 @@ def _slice(call: Call) -> str:
     elif step != 1:
         count = (count + (step - 1)) // step
     return call.part(x, axis, first, count, step)
+
+
+def _cut(call: Call, x: str, axis: int, start: int, end: int, step: int = 1) -> str:
+    """A slice whose ends are as the program says them.
+
+    Those that count from the back stay so: a size that is written down may be freed later.
+    """
+    numbers = ([start], [end], [axis], [step])
+    return call.one("Slice", [x, *(call.constant(n, np.int64) for n in numbers)])
 
 
 def _bound(call: Call, value: Any, size: Size, name: str) -> Size:
@@ -304,7 +320,10 @@ def _flip(call: Call) -> str:
     shape = call.type(x).shape
     for axis in call.integers("dims"):
         at = call.counted(axis, len(shape), "dims")
-        x = call.part(x, at, shape[at] - 1, shape[at], -1)
+        if isinstance(shape[at], int):
+            x = _cut(call, x, at, -1, -_END - 1, -1)
+        else:
+            x = call.part(x, at, shape[at] - 1, shape[at], -1)
     return x
 
 
