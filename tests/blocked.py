@@ -1,8 +1,7 @@
 """Open model files where some packages cannot be imported; run as a program by test_blocked.py.
 
-``python blocked.py REQUEST`` with ``{"blocked": [...], "golden": [...], "zoo": folder or null,
-"files": [[path, {arguments of rn.load}], ...]}``; prints ``{"opened": [...], "refused": {name:
-message}, "imported": [...]}``.
+``python blocked.py REQUEST`` with ``{"blocked": [...], "golden": [...], "files": [[path, {arguments
+of rn.load}], ...]}``; prints ``{"opened": [...], "refused": {name: message}, "imported": [...]}``.
 """
 
 from __future__ import annotations
