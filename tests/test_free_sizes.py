@@ -111,6 +111,34 @@ def test_reshapes_with_a_written_batch() -> None:
     rows_equal_single_runs(content, at={"h_n": 1})
 
 
+def test_reshapes_that_mean_transposes() -> None:
+    """[1, T, I] to [T, 1, I], to rows of steps, and back to [1, T, O], around a layer over time."""
+    rng = np.random.default_rng(1)
+    nodes = [
+        helper.make_node("Reshape", ["x", "first"], ["steps"]),
+        helper.make_node("GRU", ["steps", "W", "R"], ["y"], hidden_size=3),
+        helper.make_node("Reshape", ["y", "rows"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["made"]),
+        helper.make_node("Reshape", ["made", "back"], ["z"]),
+    ]
+    tensors = {
+        "first": np.array([4, 1, 2]),
+        "rows": np.array([4, 3]),
+        "back": np.array([1, 4, 5]),
+        "w": rng.normal(size=(3, 5)).astype(np.float32),
+        "W": rng.normal(size=(1, 9, 2)).astype(np.float32),
+        "R": rng.normal(size=(1, 9, 3)).astype(np.float32),
+    }
+    rows_equal_single_runs(model_of(nodes, {"x": [1, 4, 2]}, {"z": [1, 4, 5]}, tensors))
+
+
+def test_rows_must_end_on_an_axis_of_their_own() -> None:
+    nodes = [helper.make_node("Reshape", ["x", "flat"], ["y"], name="flat")]
+    content = model_of(nodes, {"x": [2, 3]}, {"y": [6]}, {"flat": np.array([6])})
+    with pytest.raises(UnsupportedModelError, match="output 'y' has no axis for the rows alone"):
+        rn.load(content, batch="dynamic")
+
+
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_constant_with_a_row_for_each_of_the_batch(batch: int) -> None:
     """Equal rows are repeated; rows that differ are refused by name."""

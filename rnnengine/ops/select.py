@@ -39,6 +39,10 @@ class Cut:
     size: Size
     step: int
 
+    def whole(self, shape: tuple[Size, ...]) -> bool:
+        """Whether nothing of the axis is left out or moved."""
+        return self.start == 0 and self.step == 1 and self.size == shape[self.axis]
+
 
 def _cut(axis: int, dim: Size, start: Size, end: Size, step: int) -> Cut:
     """Resolve ONNX's clamping and counting from the end."""
@@ -130,16 +134,17 @@ def _reference_slice(attrs: Attrs, values: Values) -> list[Array]:
 def _stream_slice(attrs: Attrs, types: Types, known: Known, axes: TimeAxes) -> list[int | None]:
     x = present(types, 0, "data")
     for cut in cuts(attrs, known, x.shape):
-        whole = cut.start == 0 and cut.step == 1 and cut.size == x.shape[cut.axis]
-        if cut.axis == axes[0] and not whole:
+        if cut.axis == axes[0] and not cut.whole(x.shape):
             raise NotAlongTime("Slice selects steps of the time axis")
     return [axes[0]]
 
 
 def _settle_slice(attrs: Attrs, types: Types, known: Known) -> Settled | None:
+    """Only axes of which something is left out are named."""
     if "sizes" in attrs:
         return None
-    found = cuts(attrs, known, present(types, 0, "data").shape)
+    shape = present(types, 0, "data").shape
+    found = [cut for cut in cuts(attrs, known, shape) if not cut.whole(shape)]
     settled = {
         "axes": tuple(c.axis for c in found),
         "starts": tuple(c.start for c in found),

@@ -301,10 +301,14 @@ def _slice(index: Index, node: Node, _: int, memo: Memo) -> Affine | None:
 
 
 def _moved(value: Affine, op: str, attrs: dict[str, Any]) -> Affine | None:
+    """The value behind one more layout operator; an Unsqueeze takes back the same Squeeze."""
     link: Link = (op, tuple(sorted(attrs.items())))
-    terms = [
-        replace(t, source=Source(t.source.value, (*t.source.chain, link))) for t in value.terms
-    ]
+    undone = ("Squeeze", link[1]) if op == "Unsqueeze" else None
+
+    def behind(chain: tuple[Link, ...]) -> tuple[Link, ...]:
+        return chain[:-1] if chain and chain[-1] == undone else (*chain, link)
+
+    terms = [replace(t, source=Source(t.source.value, behind(t.source.chain))) for t in value.terms]
     return Affine(tuple(terms), value.bias, value.width)
 
 

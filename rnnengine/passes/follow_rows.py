@@ -107,6 +107,11 @@ class Walk:
                     raise TiedError(
                         len(self.graph.nodes), f"output {output!r} is the same for all rows"
                     )
+                if self.places[output] != _Place(self.places[output].axis):
+                    raise TiedError(
+                        len(self.graph.nodes),
+                        f"output {output!r} has no axis for the rows alone",
+                    )
         return self.graph.with_(
             inputs=self.inputs,
             nodes=tuple(self.nodes),
@@ -231,14 +236,22 @@ class Walk:
         if not found:
             raise NotAlongTime(f"Reshape from {before} to {after} mixes the rows with other axes")
         chosen = found[self._choose(len(found)) if len(found) > 1 else 0]
+        if isinstance(chosen, int):
+            self._move(node, before, after, place, chosen)
+            return
         shape = list(after)
         shape[chosen.axis] = chosen.outer * self.size * chosen.inner
         self._put(replace(node, attrs={"shape": tuple(shape)}), {result: chosen})
 
     def _readings(
         self, before: tuple[Size, ...], after: tuple[Size, ...], place: _Place
-    ) -> list[_Place]:
-        """Where in the new shape the rows can be, the likeliest first."""
+    ) -> list[_Place | int]:
+        """Where in the new shape the rows can be, the likeliest first.
+
+        A place says where they come to lie if the order of the elements stays. A number is an axis
+        of size 1 that they are moved to: where one row is all there is, exporters write that as a
+        Reshape too.
+        """
         leading = product(before[: place.axis]) * place.outer
         trailing = product(before[place.axis + 1 :]) * place.inner
         found = []
@@ -250,9 +263,46 @@ class Walk:
                 continue
             if outer is not None and inner is not None and outer * self.old * inner == size:
                 found.append(_Place(axis, outer, inner))
-        return sorted(
-            found, key=lambda p: ((p.outer, p.inner) != (1, 1), p.axis != place.axis, p.axis)
-        )
+        found.sort(key=lambda p: (p.axis != place.axis, p.axis))
+        whole = [p for p in found if (p.outer, p.inner) == (1, 1)]
+        there = {p.axis for p in whole}
+        moved = [a for a, size in enumerate(after) if self.old == size == 1 and a not in there]
+        return [*whole, *moved, *(p for p in found if p.axis not in there)]
+
+    def _move(
+        self,
+        node: Node,
+        before: tuple[Size, ...],
+        after: tuple[Size, ...],
+        place: _Place,
+        axis: int,
+    ) -> None:
+        """Reshape every row by itself, and put the rows on an axis of the result."""
+        outer, inner = ((f,) if f != 1 else () for f in (place.outer, place.inner))
+        front, back = (*before[: place.axis], *outer), (*inner, *before[place.axis + 1 :])
+        rest = (*after[:axis], *after[axis + 1 :])
+        steps: list[tuple[str, dict[str, tuple[Size, ...]]]] = []
+        if outer or inner:
+            steps.append(("Reshape", {"shape": (*front, self.size, *back)}))
+        if (*front, *back) == rest:
+            perm = [i for i in range(len(after)) if i != len(front)]
+            perm.insert(axis, len(front))
+            steps.append(("Transpose", {"perm": tuple(perm)}))
+        else:
+            others = [i for i in range(len(front) + 1 + len(back)) if i != len(front)]
+            steps.append(("Transpose", {"perm": (len(front), *others)}))
+            steps.append(("Reshape", {"shape": (self.size, *rest)}))
+            perm = [*range(1, axis + 1), 0, *range(axis + 1, len(after))]
+            steps.append(("Transpose", {"perm": tuple(perm)}))
+        source, result = node.inputs[0], node.outputs[0]
+        assert result is not None
+        for op, attrs in steps[:-1]:
+            name = fresh(f"{node.name}.row", self._names)
+            value = fresh(f"{result}.row", self._taken)
+            self._put(Node(op, name, (source,), (value,), attrs))
+            source = value
+        op, attrs = steps[-1]
+        self._put(Node(op, node.name, (source,), (result,), attrs), {result: _Place(axis)})
 
     def _rewritten(self, node: Node, found: Mapping[str, _Place]) -> Node:
         """The node with the freed size in its attributes."""

@@ -284,6 +284,7 @@ NORMS = (
     Form("MeanVarianceNormalization", [X], (13,), attrs={"axes": [1, 2]}),
 )  # fmt: skip
 INDEXING = (
+    Form("ReverseSequence", [X], (10,), [integers(4, 4, 4)], {"batch_axis": 0, "time_axis": 1}),
     Form("GatherElements", [X, integers([[0, 2], [1, -1]])], (11, 13), attrs={"axis": 1}),
     Form("GatherND", [X, integers([0, 1], [2, -1])], (11, 13)),
     Form("GatherND", [X, integers([0], [2], [1])], (12, 13), attrs={"batch_dims": 1}),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.importers.onnx.builder import Call
 from rnnengine.importers.onnx.table import converter, emit_same
 from rnnengine.ops.indexing import COMBINE
 from rnnengine.ops.pad import MODES
+from rnnengine.ops.registry import Array
 
 __all__: list[str] = []
 
@@ -73,3 +76,52 @@ def _pad(call: Call) -> None:
     if pads is None:
         raise ModelFormatError(f"{call.where}: attribute 'pads' is missing; it is required")
     emit_same(call, {**attrs, "pads": pads, "value": call.attributes.real("value", 0.0)})
+
+
+@converter("ReverseSequence")
+def _reverse_sequence(call: Call) -> None:
+    """Whole rows turned round by a Slice; parts of rows, where all sizes are known, by a gather."""
+    call.arity(2, 2)
+    batch, time = (call.attributes.integer(f"{w}_axis", d) for w, d in (("batch", 1), ("time", 0)))
+    assert batch is not None and time is not None
+    kind = call.type(0)
+    if (batch, time) not in ((0, 1), (1, 0)) or kind.rank < 2:
+        raise ModelFormatError(
+            f"{call.where}: batch_axis is {batch}, time_axis {time}, the input {kind}; expected 0 "
+            "and 1 or 1 and 0, and two axes"
+        )
+    lengths = _lengths(call)
+    if lengths is not None and all(n == kind.shape[time] for n in lengths):
+        bounds = {"starts": -1, "ends": -(2**31), "axes": time, "steps": -1}
+        operands = [call.constant(name, np.array([n])) for name, n in bounds.items()]
+        call.emit("Slice", [call.inputs[0], *operands], call.outputs)
+        return
+    sizes = [s for s in kind.shape if isinstance(s, int)]
+    if lengths is None or lengths.dtype == object or len(sizes) < kind.rank:
+        raise UnsupportedModelError(
+            f"{call.where}: sequence_lens {call.input(1)!r}, or a size of {kind}, is not fixed; "
+            "accepted: the length of the whole sequence, or constants (constants={...})"
+        )
+    rows, steps = sizes[batch], np.arange(sizes[time])
+    if lengths.shape != (rows,) or np.any((lengths < 0) | (lengths > len(steps))):
+        raise ModelFormatError(
+            f"{call.where}: sequence_lens are {lengths}; expected {rows} from 0 to {len(steps)}"
+        )
+    ends = lengths[:, None]
+    turned = np.where(steps < ends, ends - 1 - steps, steps)
+    turned = turned if time == 1 else turned.T
+    full = np.broadcast_to(turned.reshape(*turned.shape, *[1] * (kind.rank - 2)), sizes)
+    indices = call.constant("turned", np.ascontiguousarray(full))
+    call.emit("GatherElements", [call.inputs[0], indices], call.outputs, {"axis": time})
+
+
+def _lengths(call: Call) -> Array | None:
+    """The lengths as far as they are known; of as many equal ones as there are rows, one."""
+    values, name = call.builder.inference.values, call.inputs[1]
+    for node in reversed(call.builder.nodes):
+        if name in values:
+            break
+        if name in node.outputs and node.op in ("Expand", "Identity", "Cast", "Tile"):
+            name = node.inputs[0]
+    found = None if name is None else values.get(name)
+    return None if found is None else np.atleast_1d(found)
