@@ -112,10 +112,11 @@ static int64_t take(int64_t *total, int64_t count, int64_t size, int *bad)
 
 double rnne_layer_step_cost(const rnne_layer *l)
 {
-    /* 50 useful operations, or 50 bytes of recurrent weights, a nanosecond. */
-    const double units = (double)l->directions * (double)l->gates * (double)l->hidden;
-    const double each = 4.0 * (double)l->out + (double)l->batch * ((double)l->inputs + (double)l->out);
-    return units * each / 25.0;
+    /* A nanosecond: 100 operations, 100 bytes of recurrent weights, half a unit's activations. */
+    const double units = (double)l->directions * (double)l->hidden, rows = (double)l->batch;
+    const double recurrent = units * (double)l->gates * (double)l->out * (rows < 2.0 ? 4.0 : 2.0 * rows);
+    const double input = units * (double)l->gates * (double)l->inputs * 2.0 * rows;
+    return (recurrent + input) / 100.0 + 2.0 * units * rows;
 }
 
 /* Threads pay where a step is long beside the barriers that end it. Directions need none between each

@@ -6,8 +6,8 @@
 #include "core/fpenv.h"
 #include "core/os.h"
 
-/* Rounds of spinning before sleep: some tens of microseconds. */
-#define SPINS 2000
+/* Rounds of spinning before sleep: ten to twenty microseconds. */
+#define SPINS 500
 
 /* A word that threads wait on; `asleep` spares the wakers a system call while nobody sleeps. */
 static void wait_while(atomic_int *word, int value, atomic_int *asleep)
