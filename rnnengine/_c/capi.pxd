@@ -15,6 +15,7 @@ cdef extern from "rnnengine.h" nogil:
         RNNE_E_SIZE
         RNNE_E_INDEX
         RNNE_E_RANGE
+        RNNE_E_LONG
 
     int RNNE_MAX_RANK
     int RNNE_MAX_SYMBOLS
@@ -71,12 +72,29 @@ cdef extern from "rnnengine.h" nogil:
     void rnne_context_free(rnne_context *context) noexcept
     rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols,
                                   int threads, int64_t *fault) noexcept
+    void rnne_context_limit(rnne_context *context, int64_t bytes) noexcept
     int64_t rnne_context_value(const rnne_context *context, int64_t expr) noexcept
     int64_t rnne_context_cost(const rnne_context *context) noexcept
     int64_t rnne_context_detail(const rnne_context *context) noexcept
     int64_t rnne_context_bytes(const rnne_context *context) noexcept
     rnne_status rnne_context_run(rnne_context *context, const void *const *inputs,
                                  void *const *outputs, int64_t *fault) noexcept
+
+    ctypedef struct rnne_chunks:
+        int64_t steps
+        int64_t in_steps
+        int64_t out_steps
+        int64_t lengths
+        int64_t most
+        const int64_t *inputs
+        const int64_t *outputs
+
+    rnne_status rnne_context_chunks(rnne_context *context, const rnne_chunks *chunks) noexcept
+    rnne_status rnne_chunks_bind(rnne_context *context, const int64_t *symbols, int threads,
+                                 int64_t *fault) noexcept
+    rnne_status rnne_chunks_run(rnne_context *context, const void *const *inputs,
+                                void *const *outputs, float *const *sides,
+                                int64_t *fault) noexcept
     float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n,
                            size_t repeat) noexcept
     size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink) noexcept

@@ -1,7 +1,8 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t
 
-from rnnengine._c.capi cimport rnne_context, rnne_kernels, rnne_program, rnne_status
+from rnnengine._c.capi cimport (rnne_chunks, rnne_context, rnne_kernels, rnne_program,
+                                rnne_status)
 
 
 cdef class Program:
@@ -15,7 +16,13 @@ cdef class Program:
 cdef class Context:
     cdef rnne_context *ptr
     cdef readonly Program program
+    cdef bint chunked
+    cdef int chunk(self, const rnne_chunks *chunks) except -1
+    cdef void limit(self, int64_t bytes) noexcept
     cdef int bind(self, const int64_t *symbols, int threads=*) except -1
     cdef int run(self, const void *const *inputs, void *const *outputs, bint release) except -1
+    cdef int run_chunks(self, const void *const *inputs, void *const *outputs,
+                        float *const *sides) except -1
+    cdef int ended(self, rnne_status status, int64_t fault) except -1
     cdef inline int64_t value(self, int64_t expr) noexcept
     cdef inline int64_t cost(self) noexcept

@@ -14,6 +14,10 @@ class Misfit(RuntimeError):
     """A program cannot run at the sizes it was bound to."""
 
 
+class Lengthy(RuntimeError):
+    """A program would hold more between its layers than it may; it can run in chunks instead."""
+
+
 def features():
     """Names of the CPU features found, in the order of their bits."""
     cdef int i = 0
@@ -185,6 +189,8 @@ cdef int check(rnne_status status, int64_t fault, tuple opcodes) except -1:
         raise Misfit(text)
     if status == RNNE_E_RANGE:
         raise ValueError(text)
+    if status == RNNE_E_LONG:
+        raise Lengthy(text)
     raise RuntimeError(text)
 
 
@@ -198,10 +204,22 @@ cdef class Context:
     def __dealloc__(self):
         rnne_context_free(self.ptr)
 
+    cdef int chunk(self, const rnne_chunks *chunks) except -1:
+        """Let it run in chunks from now on; they are borrowed for its life."""
+        self.chunked = True
+        return check(rnne_context_chunks(self.ptr, chunks), -1, self.program.opcodes)
+
+    cdef void limit(self, int64_t bytes) noexcept:
+        """Refuse sizes with more bytes than that between the layers, as Lengthy; 0 for none."""
+        rnne_context_limit(self.ptr, bytes)
+
     cdef int bind(self, const int64_t *symbols, int threads=1) except -1:
         cdef int64_t fault = -1
-        cdef rnne_status status = rnne_context_bind(
-            self.ptr, symbols, threads, &fault)
+        cdef rnne_status status
+        if self.chunked:
+            status = rnne_chunks_bind(self.ptr, symbols, threads, &fault)
+        else:
+            status = rnne_context_bind(self.ptr, symbols, threads, &fault)
         if status != RNNE_OK:
             check(status, fault, self.program.opcodes)
         return 0
@@ -214,6 +232,20 @@ cdef class Context:
                 status = rnne_context_run(self.ptr, inputs, outputs, &fault)
         else:
             status = rnne_context_run(self.ptr, inputs, outputs, &fault)
+        if status != RNNE_OK:
+            self.ended(status, fault)
+        return 0
+
+    cdef int run_chunks(self, const void *const *inputs, void *const *outputs,
+                        float *const *sides) except -1:
+        cdef int64_t fault = -1
+        cdef rnne_status status
+        with nogil:
+            status = rnne_chunks_run(self.ptr, inputs, outputs, sides, &fault)
+        return self.ended(status, fault)
+
+    cdef int ended(self, rnne_status status, int64_t fault) except -1:
+        """Raise what a run ended with."""
         if status == RNNE_E_INDEX or status == RNNE_E_LENGTHS:
             what = "index" if status == RNNE_E_INDEX else "lengths"
             found = rnne_context_detail(self.ptr)

@@ -3,6 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t
 
 from rnnengine._c.buffers cimport MAX_RANK
+from rnnengine._c.capi cimport rnne_chunks
 from rnnengine._c.core cimport Program
 
 
@@ -35,3 +36,10 @@ cdef class Plan:
     cdef Selection feeds[2]     # inputs that the caller gives: in run, in a step
     cdef Selection results[2]   # outputs that the caller gets
     cdef int *store_output      # program output of each state store
+    cdef bint chunked           # runs over long sequences in chunks, and does nothing else
+    cdef rnne_chunks chunks
+    cdef object chunk_rows      # the tables that `chunks` points into
+    cdef public object in_chunks    # makes the plan that runs in chunks, or None; None without one
+    cdef Plan lengthy           # that plan, once it was made
+
+    cdef Plan for_long(self)

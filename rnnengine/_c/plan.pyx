@@ -1,8 +1,12 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """A program with named inputs, outputs and states: what all calls of it share, unchanging."""
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
+from rnnengine._c.buffers cimport data_of
 from rnnengine._c.core cimport Program
+
+import numpy as np
 
 
 cdef int select(Selection *selection, list numbers) except -1:
@@ -49,8 +53,18 @@ cdef class Plan:
         (name, input, output, offset expression, initial array or None).
     hidden : set of int
         Inputs that only streams feed (implicit state); the outputs of their states are hidden too.
+    chunks : dict, optional
+        Of a program that runs in chunks: the numbers `steps`, `in_steps`, `out_steps`, `lengths`
+        and the tables `inputs` and `outputs` of rnne_chunks.
+
+    Attributes
+    ----------
+    in_chunks : callable, optional
+        Makes the plan that runs the same model in chunks, or returns None; called once, when a run
+        needs much memory between its layers.
     """
-    def __cinit__(self, Program program, list inputs, list outputs, list states, set hidden):
+    def __cinit__(self, Program program, list inputs, list outputs, list states, set hidden,
+                  dict chunks=None):
         cdef int i
         self.program = program
         self.n_in, self.n_out, self.n_links = len(inputs), len(outputs), len(states)
@@ -74,12 +88,38 @@ cdef class Plan:
                 self.outputs[<int>output].store = self.n_stores
                 self.store_output[self.n_stores] = output
                 self.n_stores += 1
+        if chunks is not None:
+            self.chunked = True
+            self.chunk_rows = [np.array(chunks[k], np.int64, order="C", ndmin=2)
+                               for k in ("inputs", "outputs")]
+            self.chunks.steps, self.chunks.lengths = chunks["steps"], chunks["lengths"]
+            self.chunks.in_steps, self.chunks.out_steps = chunks["in_steps"], chunks["out_steps"]
+            self.chunks.inputs = <const int64_t *>data_of(self.chunk_rows[0])
+            self.chunks.outputs = <const int64_t *>data_of(self.chunk_rows[1])
         stated = {state[1] for state in states}
         hidden_out = {state[2] for state in states if state[1] in hidden}
         select(&self.feeds[0], [i for i in range(self.n_in) if i not in hidden])
         select(&self.feeds[1], [i for i in range(self.n_in) if i not in stated])
         select(&self.results[0], [i for i in range(self.n_out) if i not in hidden_out])
         select(&self.results[1], [i for i in range(self.n_out) if self.outputs[i].store < 0])
+
+    @property
+    def most_steps(self):
+        """Steps of a chunk at most, for tests; 0: as many as the cache wants."""
+        return self.chunks.most
+
+    @most_steps.setter
+    def most_steps(self, int64_t steps):
+        self.chunks.most = steps
+        self.free_workers = []
+
+    cdef Plan for_long(self):
+        """The plan for sequences too long for this one; None where there is none."""
+        if self.in_chunks is not None and self.lengthy is None:
+            self.lengthy = self.in_chunks()
+            if self.lengthy is None:
+                self.in_chunks = None
+        return self.lengthy
 
     def __dealloc__(self):
         free(self.inputs)

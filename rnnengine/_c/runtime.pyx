@@ -4,7 +4,7 @@ from rnnengine._c.plan cimport Plan
 from rnnengine._c.worker cimport Worker
 
 from rnnengine._c.convert import to_array
-from rnnengine._c.core import Misfit
+from rnnengine._c.core import Lengthy, Misfit
 from rnnengine._c.cpu import check_threads
 from rnnengine.errors import ShapeError, StreamBusyError
 
@@ -65,12 +65,27 @@ cdef class Runner:
             return self._run_at(x, out, threads, str(error))
 
     cdef object execute(self, Plan plan, object x, object out, object threads):
-        cdef Worker worker
+        cdef Plan lengthy
         if plan is None:
             raise TypeError("this object was made without its constructor")
         cdef int most = self.threads if threads is None else check_threads(threads)
+        try:
+            return self.attempt(plan, x, out, most, plan.in_chunks is not None)
+        except Lengthy:
+            lengthy = plan.for_long()
+        if lengthy is not None:
+            try:
+                return self.attempt(lengthy, x, out, most, False)
+            except Misfit:
+                pass  # sizes that have no chunks, such as a batch of 0
+        return self.attempt(plan, x, out, most, False)
+
+    cdef object attempt(self, Plan plan, object x, object out, int threads, bint limited):
+        """Run by a worker of the plan; raises Lengthy where `limited` and the sequence is long."""
+        cdef Worker worker
         worker = <Worker>plan.free_workers.pop() if plan.free_workers else Worker(plan)
-        worker.threads = most
+        worker.threads = threads
+        worker.limited = limited
         try:
             return worker.execute(x, out, False)
         finally:

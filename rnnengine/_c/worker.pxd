@@ -23,6 +23,8 @@ cdef class Worker:
     cdef int64_t preset[MAX_SYMBOLS]   # sizes fixed by the stream, or -1
     cdef int64_t bound[MAX_SYMBOLS]    # sizes that `out_dims` and the states were worked out for
     cdef int64_t *out_dims      # [outputs][MAX_RANK]
+    cdef float **sides          # of a chunked plan: both arrays of each output that carries a state
+    cdef bint limited           # a long sequence is refused, as another plan runs it in chunks
     cdef int threads            # that a call may use
     cdef int bound_threads
     cdef bint busy, release_lock
@@ -35,7 +37,7 @@ cdef class Worker:
     cdef int solve(self, int i, bint step, bint *dropped) except -1
     cdef int refuse(self, int i, bint step, str where) except -1
     cdef int prepare(self) except -1
-    cdef void attach_states(self, bint step) noexcept
+    cdef int attach_states(self, bint step) except -1
     cdef int overlaps(self, int slot) noexcept
     cdef object place(self, int o, object out, bint dropped)
     cdef object place_all(self, Selection *outs, object out, bint dropped)

@@ -23,6 +23,7 @@ from rnnengine.errors import StreamBusyError
 
 cdef enum:
     RELEASE_NS = 5000   # work above this releases the interpreter lock
+    BETWEEN = 1 << 20   # bytes between the layers above which a run goes in chunks; a private cache
 
 
 cdef class Worker:
@@ -35,13 +36,16 @@ cdef class Worker:
         self.in_ptr = <const void **>calloc(plan.n_in + 1, sizeof(void *))
         self.out_ptr = <void **>calloc(plan.n_out + 1, sizeof(void *))
         self.out_dims = <int64_t *>calloc(plan.n_out * MAX_RANK + 1, sizeof(int64_t))
+        self.sides = <float **>calloc(2 * plan.n_out + 1, sizeof(float *))
         if (self.held == NULL or self.in_ptr == NULL or self.out_ptr == NULL
-                or self.out_dims == NULL):
+                or self.out_dims == NULL or self.sides == NULL):
             raise MemoryError
         for i in range(MAX_SYMBOLS):
             self.preset[i] = self.bound[i] = -1
         self.context = Context(plan.program)
         self.states = States(plan, self.context)
+        if plan.chunked:
+            self.context.chunk(&plan.chunks)
 
     def __dealloc__(self):
         if self.held != NULL:
@@ -50,6 +54,7 @@ cdef class Worker:
         free(self.in_ptr)
         free(self.out_ptr)
         free(self.out_dims)
+        free(self.sides)
 
     cdef void release(self) noexcept:
         cdef int i
@@ -121,6 +126,7 @@ cdef class Worker:
                 and memcmp(self.bound, self.symbols, sizeof(self.bound)) == 0):
             return 0
         self.bound[0] = -1
+        self.context.limit(BETWEEN if self.limited else 0)
         self.context.bind(self.symbols, self.threads)
         self.bound_threads = self.threads
         for i in range(plan.n_out):
@@ -129,21 +135,30 @@ cdef class Worker:
                 self.out_dims[i * MAX_RANK + axis] = self.context.value(port.expr[axis])
         self.release_lock = self.context.cost() > RELEASE_NS
         self.states.fit()
+        for i in range(plan.n_stores):
+            for axis in range(2):
+                self.sides[2 * plan.store_output[i] + axis] = self.states.side[2 * i + axis]
         memcpy(self.bound, self.symbols, sizeof(self.bound))
         return 0
 
-    cdef void attach_states(self, bint step) noexcept:
-        """Point the inputs and outputs of states that the caller does not give at their memory."""
+    cdef int attach_states(self, bint step) except -1:
+        """Point the inputs and outputs of states that the caller does not give at their memory.
+
+        A run in chunks leaves its last states there, so the next one sets them anew.
+        """
         cdef Plan plan = self.plan
         cdef States states = self.states
         cdef int k, i, o, store
+        if plan.chunked:
+            states.start()
         for k in range(plan.n_links):
             i = plan.links[k].input
             o = plan.links[k].output
             if step or not self.held[i].taken:
                 store = 2 * plan.outputs[o].store
                 self.in_ptr[i] = states.side[store + states.current] + states.offset[k]
-                self.out_ptr[o] = states.side[store + 1 - states.current]
+                self.out_ptr[o] = NULL if plan.chunked else states.side[store + 1 - states.current]
+        return 0
 
     cdef int overlaps(self, int slot) noexcept:
         """Slot of the first array that shares a byte with an output's, or -1."""
@@ -226,7 +241,10 @@ cdef class Worker:
             self.prepare()
             self.attach_states(step)
             result = self.place_all(&self.plan.results[step], out, dropped)
-            self.context.run(self.in_ptr, self.out_ptr, self.release_lock)
+            if self.plan.chunked:
+                self.context.run_chunks(self.in_ptr, self.out_ptr, self.sides)
+            else:
+                self.context.run(self.in_ptr, self.out_ptr, self.release_lock)
             if step:
                 self.states.current = 1 - self.states.current
             if self.copies is not None:

@@ -14,12 +14,13 @@ from rnnengine.compiler.emit import emit_graph
 from rnnengine.compiler.memory import assign_slots
 from rnnengine.compiler.pool import Pool
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Graph, Size, State, TensorType, product, symbols_of
+from rnnengine.graph import Graph, Size, State, TensorType, fresh, product, symbol, symbols_of
 from rnnengine.ops import infer_types
-from rnnengine.program import ProgramBuilder
+from rnnengine.program import ProgramBuilder, View
 from rnnengine.program.builder import MAX_RANK, MAX_SYMBOLS, ProgramTables
+from rnnengine.program.view import INPUT, OUTPUT
 
-__all__ = ["Compiled", "compile_graph"]
+__all__ = ["Chunks", "Compiled", "compile_graph"]
 
 Array = np.ndarray[Any, Any]
 
@@ -54,6 +55,22 @@ class Compiled:
     constants: list[Array]
 
 
+@dataclass(frozen=True)
+class Chunks:
+    """How a program shall run over long sequences, chunk by chunk.
+
+    Attributes
+    ----------
+    steps : str
+        Symbol of the number of steps; in the program it is that of a chunk.
+    lengths : str or None
+        Input of sequence lengths.
+    """
+
+    steps: str
+    lengths: str | None
+
+
 def compile_graph(
     graph: Graph,
     isa: str,
@@ -61,6 +78,7 @@ def compile_graph(
     time_axes: Mapping[str, int | None],
     declared: Mapping[str, tuple[Size, ...]],
     pool: Pool | None = None,
+    chunks: Chunks | None = None,
 ) -> Compiled:
     """Compile a graph in settled form.
 
@@ -75,6 +93,9 @@ def compile_graph(
         Shapes of the inputs as the file declares them; ``run`` insists on their fixed sizes.
     pool : Pool, optional
         Constants to share with other programs of the same weights.
+    chunks : Chunks, optional
+        Compile for running in chunks, and only so: inputs and outputs along time are whole arrays,
+        everything else is as large as a chunk.
 
     Raises
     ------
@@ -84,21 +105,34 @@ def compile_graph(
     types = infer_types(graph)
     _check_ports(graph, types)
     builder = ProgramBuilder(symbols=_symbols(graph))
-    emit_graph(graph, types, builder)
+    part = _Part(builder, chunks, time_axes) if chunks is not None else None
+    emit_graph(graph, types, builder, part.port if part else None)
     slots = assign_slots(builder.instructions)
     for buffer in builder.buffers:
         if buffer.kind == 3:
             slots.setdefault(buffer, 0)
     inputs = [
-        _input_port(builder, v.name, v.type, time_axes.get(v.name), declared.get(v.name))
+        _input_port(
+            builder,
+            v.name,
+            part.whole(INPUT, v.name, v.type) if part else v.type,
+            time_axes.get(v.name),
+            declared.get(v.name),
+        )
         for v in graph.inputs
     ]
     outputs = [
-        _output_port(builder, name, types[name], time_axes.get(name))
+        _output_port(
+            builder,
+            name,
+            part.whole(OUTPUT, name, types[name]) if part else types[name],
+            time_axes.get(name),
+        )
         for name in dict.fromkeys(graph.outputs)
     ]
     states = [_state(builder, graph, types, state) for state in graph.states]
     hidden = {s[1] for s, state in zip(states, graph.states, strict=True) if state.implicit}
+    rows = part.rows(graph, types, states) if part else None
     tables = builder.finish(slots)
     pool = pool if pool is not None else Pool()
     pool.sweep()
@@ -112,8 +146,69 @@ def compile_graph(
         tables.n_outputs,
         tables.n_slots,
     )
-    plan = Plan(program, inputs, outputs, states, hidden)
+    plan = Plan(program, inputs, outputs, states, hidden, rows)
     return Compiled(plan, tuple(tables.symbols), types, tables, constants)
+
+
+class _Part:
+    """The ports of a program that runs in chunks."""
+
+    def __init__(
+        self, builder: ProgramBuilder, chunks: Chunks, axes: Mapping[str, int | None]
+    ) -> None:
+        if len(builder.symbols) > MAX_SYMBOLS - 2:
+            raise UnsupportedModelError(f"no symbols are left of {MAX_SYMBOLS}")
+        self.builder = builder
+        self.chunks = chunks
+        self.axes = axes
+        taken = set(builder.symbols)
+        self.steps = {kind: fresh(f"{chunks.steps}.whole", taken) for kind in (INPUT, OUTPUT)}
+        builder.symbols += self.steps.values()
+
+    def port(self, kind: int, name: str, of: TensorType, held: int) -> View:
+        """Make an input or output: the steps of a chunk in the caller's array."""
+        axis = self.axes.get(name)
+        if axis is None:
+            return self.builder.port(kind, of.shape, held)
+        return self.builder.window(kind, of.shape, axis, symbol(self.steps[kind]), held)
+
+    def whole(self, kind: int, name: str, of: TensorType) -> TensorType:
+        """Type of the caller's array."""
+        axis = self.axes.get(name)
+        if axis is None:
+            return of
+        steps = symbol(self.steps[kind])
+        return TensorType(of.dtype, (*of.shape[:axis], steps, *of.shape[axis + 1 :]))
+
+    def rows(
+        self,
+        graph: Graph,
+        types: Mapping[str, TensorType],
+        states: list[tuple[str, int, int, int, Array | None]],
+    ) -> dict[str, Any]:
+        """Numbers and tables of rnne_chunks."""
+        number = {v.name: i for i, v in enumerate(graph.inputs)}
+        links = {state[1]: [state[2], state[3]] for state in states}
+        symbols = self.builder.symbols
+        return {
+            "steps": symbols.index(self.chunks.steps),
+            "in_steps": symbols.index(self.steps[INPUT]),
+            "out_steps": symbols.index(self.steps[OUTPUT]),
+            "lengths": number.get(self.chunks.lengths or "", -1),
+            "inputs": [
+                [*self._advance(v.name, v.type), *links.get(i, [-1, -1])]
+                for i, v in enumerate(graph.inputs)
+            ],
+            "outputs": [self._advance(name, types[name]) for name in dict.fromkeys(graph.outputs)],
+        }
+
+    def _advance(self, name: str, of: TensorType) -> list[int]:
+        """Elements from a step to the next, and of a chunk; -1 for what is not along time."""
+        axis = self.axes.get(name)
+        if axis is None:
+            return [-1, -1]
+        step = product(of.shape[axis + 1 :])
+        return [self.builder.expr(step), self.builder.expr(product(of.shape))]
 
 
 def _check_ports(graph: Graph, types: Mapping[str, TensorType]) -> None:

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from rnnengine.errors import RNNEngineError, UnsupportedModelError
 from rnnengine.graph import Graph, TensorType, UndecidedError
 from rnnengine.ops import registry
 from rnnengine.ops.types import describe
 from rnnengine.program import Emitter, ProgramBuilder, View
+from rnnengine.program.view import INPUT, OUTPUT
 
 __all__ = ["emit_graph"]
 
 
+Port = Callable[[int, str, TensorType, int], View]
+"""Makes an input or output: kind of buffer, name, type, how its elements are held."""
+
+
 def emit_graph(
-    graph: Graph, types: Mapping[str, TensorType], builder: ProgramBuilder
+    graph: Graph,
+    types: Mapping[str, TensorType],
+    builder: ProgramBuilder,
+    port: Port | None = None,
 ) -> dict[str, View]:
     """Emit every node; returns the views of the graph's inputs and outputs by name.
+
+    Inputs and outputs are contiguous arrays, or what ``port`` makes them.
 
     Raises
     ------
     UnsupportedModelError
         Naming the node that cannot be computed at run time.
     """
+    make = port or (lambda kind, _, t, held: builder.port(kind, t.shape, held))
     outputs = {
-        name: builder.output(types[name].shape, int(types[name].dtype.kind != "f"))
+        name: make(OUTPUT, name, types[name], int(types[name].dtype.kind != "f"))
         for name in dict.fromkeys(graph.outputs)
     }
     places = _places(graph, types, outputs)
@@ -32,7 +43,8 @@ def emit_graph(
     ports: dict[str, View] = dict(outputs)
     for value in graph.inputs:
         kind = 0 if value.type.dtype.kind == "f" else 1
-        ports[value.name] = out.views[value.name] = builder.input(value.type.shape, kind)
+        view = make(INPUT, value.name, value.type, kind)
+        ports[value.name] = out.views[value.name] = view
     for node in graph.nodes:
         op = registry.get(node.op, describe(node))
         if op.emit is None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
-from rnnengine.compiler.compile import Compiled, compile_graph
+from rnnengine._c.plan import Plan
+from rnnengine.compiler.compile import Chunks, Compiled, compile_graph
 from rnnengine.compiler.pool import Pool
 from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
 from rnnengine.graph import (
@@ -31,8 +32,9 @@ from rnnengine.passes.free_axis import free_axis, free_batch
 from rnnengine.passes.fuse_conv import fuse_conv
 from rnnengine.passes.fuse_linear import fuse_linear
 from rnnengine.passes.fuse_pad import fuse_pad
-from rnnengine.passes.lengths import own_lengths, with_lengths
-from rnnengine.passes.pair_state import find_pairs, given_pairs
+from rnnengine.passes.in_chunks import steps_of_chunks
+from rnnengine.passes.lengths import LENGTHS, own_lengths, with_lengths
+from rnnengine.passes.pair_state import find_pairs, given_pairs, structural_pairs
 from rnnengine.passes.recover import recover
 from rnnengine.passes.timeline import Timeline, find_timeline
 
@@ -175,7 +177,9 @@ class Source:
     def form(self, mapping: Mapping[str, str] | None = None) -> Form:
         """Compile with its state exposed: the graph's own pairs, or those the caller says."""
         if not mapping:
-            return self._build(None)
+            form = self._build(None)
+            form.compiled.plan.in_chunks = self._in_chunks
+            return form
         pairs = given_pairs(self.graph, mapping)
         key = tuple(mapping.items())
         if key not in self._said:
@@ -193,7 +197,30 @@ class Source:
 
     def lengths_form(self) -> Compiled:
         """Compile with an input of sequence lengths, where the graph has none."""
-        return self._compile(with_lengths(self.graph, find_timeline(self.graph)), None)
+        compiled = self._compile(with_lengths(self.graph, find_timeline(self.graph)), None)
+        compiled.plan.in_chunks = partial(self._in_chunks, add_lengths=True)
+        return compiled
+
+    def _in_chunks(self, *, add_lengths: bool = False) -> Plan | None:
+        """Compile for long sequences; None where the graph needs the whole sequence at once."""
+        try:
+            pairs = structural_pairs(self.graph)
+            timeline = find_timeline(fuse_pad(self.graph.with_(states=pairs)), windows=True)
+            if timeline is None or timeline.obstacle is not None:
+                return None
+            graph, line = self._freed(timeline, pairs, windows=True)
+            if add_lengths:
+                graph = with_lengths(graph, line)
+                found = find_timeline(graph, windows=True)
+                if found is None or found.obstacle is not None:
+                    return None
+                line = found
+            lengths = LENGTHS if add_lengths else self.own_lengths
+            chunks = Chunks(steps_of_chunks(graph, line, lengths), lengths)
+            graph = convolution_state(expose_state(graph, line, every=True), line)
+            return self._compile(graph, line, chunks).plan
+        except (RNNEngineError, UndecidedError):
+            return None
 
     def portable(self, form: Form) -> Graph:
         """Return the folded graph if it gives the same form again, else the graph as imported.
@@ -204,7 +231,9 @@ class Source:
         again = Source(self.graph, self.isa)._build(None)
         return self.graph if _ports(again) == _ports(form) else self.imported
 
-    def _compile(self, graph: Graph, timeline: Timeline | None) -> Compiled:
+    def _compile(
+        self, graph: Graph, timeline: Timeline | None, chunks: Chunks | None = None
+    ) -> Compiled:
         axes = timeline.axes if timeline is not None else {}
         return compile_graph(
             fuse_linear(fuse_conv(fold_batch_norm(fuse_pad(graph)))),
@@ -212,6 +241,7 @@ class Source:
             time_axes=axes,
             declared=self._declared,
             pool=self.pool,
+            chunks=chunks,
         )
 
     def _build(self, given: tuple[State, ...] | None) -> Form:

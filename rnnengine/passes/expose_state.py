@@ -12,15 +12,17 @@ from rnnengine.ops.registry import Array
 from rnnengine.ops.types import describe
 from rnnengine.passes.timeline import Timeline
 
-__all__ = ["expose_state"]
+__all__ = ["carried", "expose_state", "starts_constant"]
 
 
-def expose_state(graph: Graph, timeline: Timeline) -> Graph:
+def expose_state(graph: Graph, timeline: Timeline, *, every: bool = False) -> Graph:
     """Return the graph with an input and an output for each state of its time line.
 
     A state's initial value is the node's own: zeros, or a constant. Names are
     ``<node name>.h`` and ``.c``. In a graph that declares state of its own, only the nodes that
     this state enters are followed, and of those what it leaves out (an LSTM's h beside its c).
+    With ``every``, all nodes are followed, and sequence lengths are taken to be those of the steps
+    that are given.
 
     Raises
     ------
@@ -37,17 +39,17 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
     for position, node in enumerate(nodes):
         if node not in timeline.recurrent:
             continue
-        open_ = [c for c in _carried(node) if _is_constant(graph, node, c[1], sources)]
-        if graph.states and len(open_) == len(_carried(node)):
+        open_ = [c for c in carried(node) if starts_constant(graph, node, c[1], sources)]
+        if graph.states and not every and len(open_) == len(carried(node)):
             continue
-        if open_ and len(node.inputs) > 5 and node.inputs[5] is not None:
+        if not every and open_ and len(node.inputs) > 5 and node.inputs[5] is not None:
             raise UnsupportedModelError(
                 f"{describe(node)}: it has sequence lengths of its own; a stream takes the steps "
                 "that it is given"
             )
         operands = [*node.inputs, *[None] * 8][: max(8, len(node.inputs))]
         results = [*node.outputs, None, None, None][:3]
-        for letter, operand, result in open_ if graph.states else _carried(node):
+        for letter, operand, result in open_ if graph.states or every else carried(node):
             shape = _state_type(node, timeline, letter)
             initial = _initial(graph, node, operands[operand], sources)
             name = fresh(f"{node.name}.{letter}", names)
@@ -72,10 +74,10 @@ def expose_state(graph: Graph, timeline: Timeline) -> Graph:
     )
 
 
-def _carried(node: Node) -> list[tuple[str, int, int]]:
+def carried(node: Node) -> list[tuple[str, int, int]]:
     """(letter, operand position, result position) of each state of a node."""
-    carried = [("h", 6, 1)]
-    return [*carried, ("c", 7, 2)] if node.op == "LSTM" else carried
+    found = [("h", 6, 1)]
+    return [*found, ("c", 7, 2)] if node.op == "LSTM" else found
 
 
 def _state_type(node: Node, timeline: Timeline, letter: str) -> TensorType:
@@ -92,7 +94,8 @@ def _state_type(node: Node, timeline: Timeline, letter: str) -> TensorType:
     return TensorType(np.dtype(np.float32), (r.shape[0], rows, width))
 
 
-def _is_constant(graph: Graph, node: Node, operand: int, sources: dict[str, Node]) -> bool:
+def starts_constant(graph: Graph, node: Node, operand: int, sources: dict[str, Node]) -> bool:
+    """Whether an initial state is omitted or constant, possibly expanded over the batch."""
     name = node.inputs[operand] if operand < len(node.inputs) else None
     if name is None or name in graph.constants:
         return True

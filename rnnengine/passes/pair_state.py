@@ -16,11 +16,12 @@ from rnnengine.passes.fix_sizes import fix_sizes
 from rnnengine.passes.fold import fold
 from rnnengine.passes.name_state import by_name, by_shape
 
-__all__ = ["find_pairs", "given_pairs"]
+__all__ = ["LAYOUT", "find_pairs", "given_pairs", "structural_pairs"]
 
-_LAYOUT = frozenset(
+LAYOUT = frozenset(
     ["Transpose", "Squeeze", "Unsqueeze", "Reshape", "Slice", "Concat", "Identity", "Gather"]
 )
+"""Operators that only move elements; the others are computations."""
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _PLACE = re.compile(r"(?P<name>.+?)\[(?P<index>\d{1,9})(?::(?P<stop>\d{1,9}))?\]$", re.DOTALL)
 _TRIALS = ((7, 11, 13, 17, 19, 23, 29, 31), (11, 7, 17, 13, 23, 19, 31, 29))
@@ -126,6 +127,14 @@ def find_pairs(graph: Graph) -> tuple[State, ...]:
     return tuple(sorted(states, key=lambda state: order[state.input]))
 
 
+def structural_pairs(graph: Graph) -> tuple[State, ...]:
+    """States that the graph's structure alone shows; errors as in :func:`find_pairs`."""
+    states, failures = _by_structure(graph)
+    for error in failures.values():
+        raise error
+    return states
+
+
 Found = tuple[tuple[State, ...], dict[str, UnsupportedModelError]]
 
 
@@ -147,7 +156,7 @@ def _candidates(graph: Graph) -> list[str]:
     """Inputs from which layout operators lead to an initial state."""
     targets = {node.inputs[i] for node, _, i, _ in _carried(graph) if i < len(node.inputs)}
     for node in reversed(graph.nodes):
-        if node.op in _LAYOUT and any(name in targets for name in node.outputs if name):
+        if node.op in LAYOUT and any(name in targets for name in node.outputs if name):
             targets.update(node.inputs if node.op == "Concat" else node.inputs[:1])
     return [value.name for value in graph.inputs if value.name in targets]
 
@@ -183,7 +192,7 @@ def _send(
     """Send element numbers through layout operators; -1 stands for anything else."""
     values = dict(numbers)
     for node in graph.nodes:
-        if node.op not in _LAYOUT or not any(n in values for n in node.inputs if n):
+        if node.op not in LAYOUT or not any(n in values for n in node.inputs if n):
             continue
         given: list[Array | None] = []
         for position, name in enumerate(node.inputs):

@@ -99,17 +99,25 @@ class ProgramBuilder:
         self.buffers.append(made)
         return made
 
-    def input(self, shape: Sequence[Size], dtype: int) -> View:
-        """Make the next input, contiguous."""
-        return View.whole(self.buffer(INPUT, product(shape), dtype), shape)
-
-    def output(self, shape: Sequence[Size], dtype: int = 0) -> View:
-        """Make the next output, contiguous; float32 unless ``dtype`` is 1 (int32)."""
-        return View.whole(self.buffer(OUTPUT, product(shape), dtype), shape)
+    def port(self, kind: int, shape: Sequence[Size], dtype: int = 0) -> View:
+        """Make the next input or output, contiguous; float32 unless ``dtype`` is 1 (int32)."""
+        return View.whole(self.buffer(kind, product(shape), dtype), shape)
 
     def arena(self, shape: Sequence[Size], dtype: int = 0) -> View:
         """Make a temporary, contiguous; float32 unless ``dtype`` is 1 (int32)."""
         return View.whole(self.buffer(ARENA, product(shape), dtype), shape)
+
+    def window(
+        self, kind: int, shape: Sequence[Size], axis: int, steps: Size, dtype: int = 0
+    ) -> View:
+        """Make the next input or output: part of an array with ``steps`` places along an axis.
+
+        The buffer starts at the part's first element and ends with its last.
+        """
+        whole = View.whole(Buffer(kind, 0, dtype, 0), (*shape[:axis], steps, *shape[axis + 1 :]))
+        step = whole.strides[axis]
+        size = (product(shape[:axis]) - 1) * steps * step + shape[axis] * step
+        return View(self.buffer(kind, size, dtype), 0, tuple(shape), whole.strides)
 
     def constant(self, array: Array) -> View:
         """Make a float32 or int32 constant."""

@@ -60,6 +60,11 @@ void rnne_context_free(rnne_context *ctx)
     }
 }
 
+void rnne_context_limit(rnne_context *ctx, int64_t bytes)
+{
+    ctx->limit = bytes;
+}
+
 int64_t rnne_context_value(const rnne_context *ctx, int64_t expr)
 {
     return ctx->values[expr];
@@ -131,6 +136,21 @@ static rnne_status resolve(rnne_context *ctx, const rnne_operand *o, rnne_view *
     return low < 0 || high >= size ? RNNE_E_BOUNDS : RNNE_OK;
 }
 
+int64_t rnne_context_spare(const rnne_context *ctx, int64_t input)
+{
+    const rnne_program *p = ctx->program;
+    const rnne_chunks *c = ctx->chunks;
+    const int64_t b = p->input_buffer[input];
+    if (b < 0) {
+        return 0;
+    }
+    if (c && c->inputs[4 * input] >= 0) {
+        return ctx->values[c->inputs[4 * input + 1]];
+    }
+    const int needed = p->buffers[b].dtype == RNNE_F32 || (c && c->lengths == input);
+    return needed ? ctx->values[p->buffers[b].size] : 0;
+}
+
 /* Sizes of buffers in bytes: none negative, constants large enough, slots hold their largest
  * tenant. */
 static rnne_status lay_out(rnne_context *ctx)
@@ -161,16 +181,20 @@ static rnne_status lay_out(rnne_context *ctx)
             return RNNE_E_SIZE;
         }
     }
+    const int64_t slots = at;
     for (int64_t i = 0; i < p->n_inputs; i++) {
+        const int64_t spare = rnne_context_spare(ctx, i);
         ctx->flush_at[i] = at;
-        int64_t b = p->input_buffer[i];
-        if (b >= 0 && p->buffers[b].dtype == RNNE_F32 &&
-            __builtin_add_overflow(at, rnne_align(ctx->values[p->buffers[b].size] * 4), &at)) {
+        if (spare < 0 || (spare > 0 && spare > ctx->values[p->buffers[p->input_buffer[i]].size])) {
+            return RNNE_E_BOUNDS;
+        }
+        if (__builtin_add_overflow(at, rnne_align(spare * 4), &at)) {
             return RNNE_E_SIZE;
         }
     }
     ctx->scratch_at = at;
-    return RNNE_OK;
+    /* Room for copies is touched only where there are subnormals. */
+    return ctx->limit > 0 && slots + (at - slots) / 16 > ctx->limit ? RNNE_E_LONG : RNNE_OK;
 }
 
 static rnne_status bind_instrs(rnne_context *ctx, int64_t *fault)
@@ -263,7 +287,7 @@ rnne_status rnne_context_bind(rnne_context *ctx, const int64_t *symbols, int thr
 }
 
 /* Subnormal inputs become 0 where they enter: a cleaned copy stands in for such an array. */
-static const void *clean(rnne_context *ctx, int64_t input, int64_t buffer, const void *data)
+const void *rnne_context_clean(rnne_context *ctx, int64_t input, int64_t buffer, const void *data)
 {
     const rnne_kernels *k = ctx->program->kernels;
     size_t n = (size_t)ctx->values[ctx->program->buffers[buffer].size];
@@ -296,27 +320,34 @@ int rnne_context_crew(const rnne_context *ctx, int64_t wanted)
     return wanted < *ctx->workers || *ctx->workers == 0 ? (int)wanted : *ctx->workers;
 }
 
+rnne_status rnne_context_execute(rnne_context *ctx, int64_t *fault)
+{
+    const rnne_program *p = ctx->program;
+    rnne_status status = RNNE_OK;
+    for (int64_t i = 0; i < p->n_instrs && status == RNNE_OK; i++) {
+        const rnne_instr *in = &p->instrs[i];
+        *fault = i;
+        status = rnne_op_find(in->opcode)->run(ctx, in, ctx->arena + ctx->scratch_at);
+    }
+    return status;
+}
+
 rnne_status rnne_context_run(rnne_context *ctx, const void *const *inputs, void *const *outputs,
                              int64_t *fault)
 {
     const rnne_program *p = ctx->program;
-    rnne_status status = RNNE_OK;
     rnne_fpenv env = rnne_fpenv_enter();
     ctx->crew[0] = 0;
     *fault = -1;
     for (int64_t i = 0; i < p->n_buffers; i++) {
         const rnne_buffer *b = &p->buffers[i];
         if (b->kind == RNNE_INPUT) {
-            ctx->base[i] = (void *)(uintptr_t)clean(ctx, b->index, i, inputs[b->index]);
+            ctx->base[i] = (void *)(uintptr_t)rnne_context_clean(ctx, b->index, i, inputs[b->index]);
         } else if (b->kind == RNNE_OUTPUT) {
             ctx->base[i] = outputs[b->index];
         }
     }
-    for (int64_t i = 0; i < p->n_instrs && status == RNNE_OK; i++) {
-        const rnne_instr *in = &p->instrs[i];
-        *fault = i;
-        status = rnne_op_find(in->opcode)->run(ctx, in, ctx->arena + ctx->scratch_at);
-    }
+    const rnne_status status = rnne_context_execute(ctx, fault);
     if (ctx->crew[0] > 1) {
         rnne_pool_release();
     }

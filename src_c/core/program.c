@@ -40,6 +40,7 @@ const char *rnne_status_text(rnne_status status)
     case RNNE_E_SIZE: return "a size is too large";
     case RNNE_E_INDEX: return "an index lies outside the table it selects from";
     case RNNE_E_RANGE: return "an integer computed at run time is undefined or needs more than 32 bits";
+    case RNNE_E_LONG: return "the values between the layers need more memory than the limit";
     }
     return "unknown status";
 }

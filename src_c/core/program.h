@@ -85,6 +85,9 @@ struct rnne_context {
     int64_t *detail;  /* found, writable for the operations */
     int crew[1];      /* threads of the run under way; 0 until one is asked for */
     int *workers;     /* crew, writable for the operations */
+    int64_t limit;    /* of the arena, as rnne_context_limit says */
+    const rnne_chunks *chunks; /* how to run in chunks, or NULL */
+    int64_t whole[RNNE_MAX_SYMBOLS], chunk_steps; /* the sequence that chunks are of; their steps */
 };
 
 /** One operation. All functions see operands through rnne_view_of; absent operands are NULL. */
@@ -110,6 +113,14 @@ extern const rnne_op rnne_op_recurrent, rnne_op_linear, rnne_op_pack, rnne_op_un
     rnne_op_compare, rnne_op_select, rnne_op_reduce, rnne_op_arg, rnne_op_cumsum, rnne_op_normalize,
     rnne_op_matmul, rnne_op_gather_elements, rnne_op_scatter_elements, rnne_op_flat_index,
     rnne_op_scatter_rows, rnne_op_conv, rnne_op_pool;
+
+/** Elements of the room for a copy of an input: a cleaned one, or what stands for it in a chunk. */
+int64_t rnne_context_spare(const rnne_context *ctx, int64_t input);
+/** Where input number `input`, whose memory is `buffer`, is read: `data` itself, or a copy of it in
+ * which subnormals are 0. */
+const void *rnne_context_clean(rnne_context *ctx, int64_t input, int64_t buffer, const void *data);
+/** Run all instructions; every buffer has its address. */
+rnne_status rnne_context_execute(rnne_context *ctx, int64_t *fault);
 
 /** Threads worth using for an instruction of so many nanoseconds that falls into `most` parts. */
 int64_t rnne_context_worth(const rnne_context *ctx, double nanoseconds, int64_t most);

@@ -25,6 +25,7 @@ typedef enum rnne_status {
     RNNE_E_SIZE = 7,    /* a size overflows 64 bits or does not fit memory */
     RNNE_E_INDEX = 8,   /* an index computed or given at run time is outside its table */
     RNNE_E_RANGE = 9,   /* an integer computed at run time is undefined or needs more than 32 bits */
+    RNNE_E_LONG = 10,   /* at these sizes the values between the layers need more than the limit */
 } rnne_status;
 
 const char *rnne_status_text(rnne_status status);
@@ -101,6 +102,10 @@ void rnne_context_free(rnne_context *context);
 rnne_status rnne_context_bind(rnne_context *context, const int64_t *symbols, int threads,
                               int64_t *fault);
 
+/** Bytes of values between the layers above which binding is refused with RNNE_E_LONG, so that the
+ * caller can run in chunks instead; 0 for no limit. */
+void rnne_context_limit(rnne_context *context, int64_t bytes);
+
 /** Value of an expression at the bound sizes. */
 int64_t rnne_context_value(const rnne_context *context, int64_t expr);
 /** Estimated work of one run in nanoseconds at the bound sizes. */
@@ -117,6 +122,40 @@ int64_t rnne_context_bytes(const rnne_context *context);
  * environment as it was. */
 rnne_status rnne_context_run(rnne_context *context, const void *const *inputs, void *const *outputs,
                              int64_t *fault);
+
+/* ---- long sequences, in chunks of steps ------------------------------------------------------- */
+
+/** How a program is run over a sequence chunk by chunk. Inputs and outputs along time are whole
+ * arrays: a chunk is seen through a buffer that starts at its first step and ends with its last,
+ * whose strides are those of the whole array. State goes from chunk to chunk as in a stream.
+ * Numbers are symbols, expressions, inputs and outputs of the program; -1 where there is none. */
+typedef struct rnne_chunks {
+    int64_t steps;              /* symbol: steps of a chunk */
+    int64_t in_steps, out_steps; /* symbols: steps of the arrays of the inputs, of the outputs */
+    int64_t lengths;            /* input of sequence lengths, or -1 */
+    int64_t most;               /* steps of a chunk at most; 0: as many as the cache wants */
+    const int64_t *inputs; /* rows of 4: expressions: elements from a step to the next, elements of a
+                              chunk (-1 where an input is not along time); the output that carries
+                              this state on, expression: where in it */
+    const int64_t *outputs; /* rows of 2: the first two of these */
+} rnne_chunks;
+
+/** Let a context run in chunks from now on, by the two functions below alone. `chunks` and its
+ * tables are borrowed and must outlive the context. */
+rnne_status rnne_context_chunks(rnne_context *context, const rnne_chunks *chunks);
+
+/** As rnne_context_bind, with the steps of the whole sequence as the value of `in_steps`; chooses the
+ * chunks so that what lies between the layers stays in the private cache. Values of expressions are
+ * those of a chunk afterwards. */
+rnne_status rnne_chunks_bind(rnne_context *context, const int64_t *symbols, int threads,
+                             int64_t *fault);
+
+/** Run over the whole sequence. As rnne_context_run; `sides` has two arrays for each output that
+ * carries a state, which may lie in any of both at the end, and NULL elsewhere. Such an output gets
+ * its last value if its array is not NULL. Steps of different chunks never lie in the same array,
+ * unless it is along time. Allocates nothing but after a bind to larger sizes. */
+rnne_status rnne_chunks_run(rnne_context *context, const void *const *inputs, void *const *outputs,
+                            float *const *sides, int64_t *fault);
 
 /* ---- measuring the machine -------------------------------------------------------------------- */
 
