@@ -89,7 +89,9 @@ def load(
         the inputs alone.
     time : {None, "dynamic"}
         The same for the number of time steps that ``run`` takes; a stream takes any number of steps
-        without it.
+        without it. A length that the export computed with as a plain number (a sum over the steps
+        divided by 50) cannot be told from any other number and stays: compare with the framework
+        at another length.
 
     Returns
     -------

@@ -618,3 +618,29 @@ def test_programs_that_mean_nothing(name: str) -> None:
     with pytest.raises((rn.ModelFormatError, rn.UnsupportedModelError)) as caught:
         load_graph(content)
     assert str(caught.value).startswith("<bytes>: ")
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [lambda y: y.chunk(2, 1)[1], lambda y: y.unbind(1)[-1], lambda y: y.split(4, 1)[-1]],
+    ids=["chunk", "unbind", "split"],
+)
+def test_pieces_of_all_steps_hold_for_the_written_number_alone(cut: Any) -> None:
+    """With the number of steps freed they would be the pieces of another length."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(3, 4, batch_first=True)
+
+        def forward(self, x: Any) -> Any:
+            return cut(self.gru(x)[0])
+
+    module, x = Net().eval(), torch.randn(2, 6, 3)
+    torch.export.save(torch.export.export(module, (x,)), file := io.BytesIO())
+    with torch.no_grad():
+        want = module(x).numpy()
+    np.testing.assert_allclose(rn.load(file.getvalue()).run(x.numpy()), want, atol=1e-6)
+    for batch in (None, "dynamic"):
+        with pytest.raises(rn.UnsupportedModelError, match="Slice selects steps of the time axis"):
+            rn.load(file.getvalue(), time="dynamic", batch=batch)

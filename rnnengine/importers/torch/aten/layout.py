@@ -241,6 +241,8 @@ def _split(call: Call) -> list[list[str]]:
         if step < 1 and total:
             raise ModelFormatError(f"{call.where}: pieces of {step} elements")
         pieces = [min(step, total - at) for at in range(0, total, step)] if total else [0]
+    if all(isinstance(piece, int) for piece in pieces):
+        return [_divided(call, x, axis, pieces)]
     starts: list[Size] = [0]
     for piece in pieces:
         starts.append(starts[-1] + piece)
@@ -251,7 +253,14 @@ def _split(call: Call) -> list[list[str]]:
 def _unbind(call: Call) -> list[list[str]]:
     x = call.tensor()
     axis, size = _along(call, x)
-    return [[_picked(call, x, axis, i) for i in range(_fixed(call, size))]]
+    pieces = _divided(call, x, axis, [1] * _fixed(call, size))
+    return [[call.one("Squeeze", [piece], {"axes": (axis,)}) for piece in pieces]]
+
+
+def _divided(call: Call, x: str, axis: int, pieces: Sequence[Size]) -> list[str]:
+    """All of an axis in pieces: as one operator, which holds for an axis of that size alone."""
+    attrs = {"axis": axis, "split": tuple(pieces), "num_outputs": len(pieces)}
+    return call.emit("Split", [x], attrs, len(pieces)) if pieces else []
 
 
 def _picked(call: Call, x: str, axis: int, index: Size) -> str:
