@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 import rnnengine as rn
+from rnnengine.bench import record
 from rnnengine.bench.cases import ModelCase
 from rnnengine.bench.peers import MODEL_ENGINES
 from rnnengine.bench.rounds import Timing, interleaved
@@ -21,7 +22,14 @@ from rnnengine.bench.work import work_of
 from rnnengine.bench.worker import Worker
 from rnnengine.exporting import onnx_content
 
-__all__ = ["TOLERANCE", "ModelResult", "model_case", "run_model_cases", "usual_models"]
+__all__ = [
+    "TOLERANCE",
+    "ModelResult",
+    "markdown",
+    "model_case",
+    "run_model_cases",
+    "usual_models",
+]
 
 TOLERANCE = 1e-4
 """Largest difference between the outputs, of max(1, the largest magnitude), at which a comparison
@@ -227,3 +235,24 @@ def _measure(
     ways = {name: names for name, (_, names) in prepared.items()}
     timings, done = interleaved(workers, ways, rounds, seconds, sample)
     return ModelResult(case, timings, difference, median(bandwidths), median(peaks), done)
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """A record of this benchmark as a Markdown table."""
+    lines = [
+        f"{record.heading(found)}; onnxruntime {found['versions']['onnxruntime']} on one thread,"
+        " by io-binding or run, whichever is faster; medians of interleaved rounds.",
+        "",
+        "| one call of | rnnengine, us | onnxruntime, us | ratio | MMAC | weights, KB"
+        " | of the FMA peak | of the read bandwidth |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["results"]:
+        times, work, roof = row["timings"], row["work"], row["roof"]
+        lines.append(
+            f"| {row['name']} | {times['rnnengine']['median_us']:.1f}"
+            f" | {times['onnxruntime']['median_us']:.1f} | {row['ratio']:.2f}"
+            f" | {work['multiply_adds'] / 1e6:.3f} | {work['weight_bytes'] / 1e3:.0f}"
+            f" | {roof['arithmetic_share']:.0%} | {roof['bandwidth_share']:.0%} |"
+        )
+    return "\n".join(lines)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnengine.bench import machine, report, scaling, start, steady
+from rnnengine.bench import machine, models, report, scaling, start, steady
 
 __all__ = ["ABSENT", "BLOCK", "fill", "markdown"]
 
@@ -19,6 +19,7 @@ ABSENT = "*No record yet.*"
 
 _MAKERS = {
     "layer": report.markdown,
+    "models": models.markdown,
     "roof": machine.markdown,
     "start": start.markdown,
     "steady": steady.markdown,

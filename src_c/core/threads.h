@@ -14,8 +14,8 @@
 
 /** What threads cost, in nanoseconds: meeting at a barrier, each; waking a sleeping one; a piece of
  * work that is not worth any. */
-#define RNNE_BARRIER_NS 150.0
-#define RNNE_WAKE_NS 10000.0
+#define RNNE_BARRIER_NS 500.0
+#define RNNE_WAKE_NS 16000.0
 #define RNNE_WORTH_NS 40000.0
 
 /** Part `worker` of `workers` of a job; workers 0 is the thread that called. */
