@@ -12,8 +12,8 @@
 /** Threads that one call may use. */
 #define RNNE_MAX_THREADS 64
 
-/** What threads cost, in nanoseconds: meeting at a barrier, each; waking a sleeping one; a piece of
- * work that is not worth any. */
+/** What threads cost, in nanoseconds: sharing a step, each; waking a sleeping one; a piece of work that
+ * is not worth any. */
 #define RNNE_BARRIER_NS 500.0
 #define RNNE_WAKE_NS 16000.0
 #define RNNE_WORTH_NS 40000.0
