@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +135,23 @@ def test_threads_that_meet_are_counted() -> None:
 
     assert core.meet(1, 10) == 1
     assert core.meet(3, 10) == 3
+
+
+def test_a_turn_ends_when_no_thread_computes() -> None:
+    """What a call leaves running, as the pools of other engines do, is waited for."""
+    from rnnengine.bench.worker import settle
+
+    end = time.perf_counter() + 0.1
+
+    def spin() -> None:
+        while time.perf_counter() < end:
+            pass
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    assert settle()
+    assert time.perf_counter() >= end
+    thread.join()
 
 
 def test_a_fresh_process_gives_the_result_of_onnxruntime() -> None:

@@ -155,6 +155,22 @@ def test_workers_are_made_once_and_shared(alone: Array) -> None:
     assert _thread_count() == count
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="threads cannot be placed")
+def test_workers_keep_off_the_core_of_the_caller(alone: Array) -> None:
+    """Woken there, they would share it with the caller; the caller's own cores stay as they are."""
+    model, x = _wide(threads=2)
+    cores = os.sched_getaffinity(0)
+    others = []
+    for _ in range(100):
+        assert np.array_equal(model.run(x), alone)
+        tasks = [int(path.name) for path in Path("/proc/self/task").iterdir()]
+        others = [set(os.sched_getaffinity(task)) for task in tasks]
+        if len(cores) == 1 or any(len(other) == len(cores) - 1 for other in others):
+            break
+    assert len(cores) == 1 or any(len(cores - other) == 1 for other in others)
+    assert os.sched_getaffinity(0) == cores
+
+
 def test_calls_at_the_same_time_agree(alone: Array) -> None:
     """One call has the pool, the others compute on their own threads."""
     model, x = _wide(threads=2)

@@ -1,6 +1,9 @@
 """One process for each engine, so that no engine's threads, heap or caches help or hurt another's.
 
-Only one process works at any time; the others wait on their pipes.
+Only one process works at any time; the others wait on their pipes. Their threads may spin for a
+while after a call that several of them shared: 20 ms and more with onnxruntime's, 5 ms with
+PyTorch's. An engine's turn so ends when its process has stopped computing, whichever engine it is;
+otherwise the next one would share its cores with those threads.
 """
 
 from __future__ import annotations
@@ -15,11 +18,16 @@ from typing import Any
 
 from rnnengine.bench.cases import Array, Case
 
-__all__ = ["Worker"]
+__all__ = ["Worker", "settle"]
 
 BLOCK_SECONDS = 0.002
 """Calls are timed in blocks of at least this length."""
 WARM_UP_SECONDS = 0.05
+IDLE_SECONDS = 0.001
+"""A process is idle that computes for less than the ``IDLE_SHARE`` of so long a time."""
+IDLE_SHARE = 0.1
+MOST_IDLE_SECONDS = 1.0
+"""No longer than this is waited for: threads that never sleep do not stop a benchmark."""
 
 
 class Worker:
@@ -102,7 +110,19 @@ def _serve(kind: str, pipe: Connection) -> None:
             answer = handlers[request](argument)
         except Exception as error:
             answer = RuntimeError(f"{type(error).__name__}: {error}")
+        settle()
         pipe.send(answer)
+
+
+def settle() -> bool:
+    """Wait until no thread of this process computes; False when some still did in the end."""
+    end = time.perf_counter() + MOST_IDLE_SECONDS
+    while (start := time.perf_counter()) < end:
+        computed = time.process_time()
+        time.sleep(IDLE_SECONDS)
+        if time.process_time() - computed < IDLE_SHARE * (time.perf_counter() - start):
+            return True
+    return False
 
 
 def _roof_handlers() -> dict[str, Callable[[Any], Any]]:

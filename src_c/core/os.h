@@ -10,6 +10,13 @@ void rnne_os_sleep(atomic_int *word, int expected);
 void rnne_os_wake(atomic_int *word);
 /** Start a detached thread that no signal is delivered to; 0 on success. */
 int rnne_os_start(void *(*entry)(void *), void *argument);
+/** Number of the calling thread, by which others name it. */
+int rnne_os_thread(void);
+/** Number of the core that runs the calling thread; -1 where the system does not say. */
+int rnne_os_core(void);
+/** Keep `count` threads off that core, on the others that the calling thread may use. Nothing happens
+ * where there are none, or where the system does not let threads be placed. */
+void rnne_os_keep_off(int core, const int *threads, int count);
 /** Have `child` called in every process that is forked from this one. */
 void rnne_os_at_fork(void (*child)(void));
 

@@ -10,6 +10,7 @@
 
 #ifdef __linux__
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,6 +22,28 @@ void rnne_os_sleep(atomic_int *word, int expected)
 void rnne_os_wake(atomic_int *word)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
+}
+
+int rnne_os_thread(void)
+{
+    return (int)syscall(SYS_gettid);
+}
+
+int rnne_os_core(void)
+{
+    return sched_getcpu();
+}
+
+void rnne_os_keep_off(int core, const int *threads, int count)
+{
+    cpu_set_t set;
+    if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(0, sizeof set, &set)) {
+        return;
+    }
+    CPU_CLR((size_t)core, &set);
+    for (int i = 0; i < count && CPU_COUNT(&set) > 0; i++) {
+        sched_setaffinity(threads[i], sizeof set, &set);
+    }
 }
 #else
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -41,6 +64,23 @@ void rnne_os_wake(atomic_int *word)
     pthread_mutex_lock(&mutex); /* whoever read the old value is asleep by now */
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&mutex);
+}
+
+int rnne_os_thread(void)
+{
+    return 0;
+}
+
+int rnne_os_core(void)
+{
+    return -1;
+}
+
+void rnne_os_keep_off(int core, const int *threads, int count)
+{
+    (void)core;
+    (void)threads;
+    (void)count;
 }
 #endif
 

@@ -56,26 +56,32 @@ void rnne_barrier_wait(rnne_barrier *b)
 }
 
 typedef struct slot {
-    _Alignas(64) atomic_int number; /* of the last job given; changing it starts the worker */
+    _Alignas(64) atomic_int number; /* of the last job offered; changing it starts the worker */
     atomic_int asleep;
+    atomic_int thread; /* its number in the system; 0 until it runs */
     int index;
 } slot;
+
+/* The gate to the job on offer: its number, whether it is open, and how many workers are inside. */
+enum { INSIDE = 0xff, OPEN = 0x100, NUMBER = 0x200 };
 
 static struct pool {
     atomic_int taken;
     atomic_int hooked;  /* the handler for forks is installed */
     atomic_int resting; /* 1 while no call holds the pool: workers sleep at once */
-    int started;        /* threads besides the callers; changed by the holder only */
+    /* Changed by the holder only: threads besides the callers; how many of them keep off that core. */
+    int started, placed, core;
     rnne_job *job;
     void *argument;
     int workers;
-    _Alignas(64) atomic_int left; /* workers that have not finished the job */
+    _Alignas(64) atomic_int gate;
+    atomic_int left; /* workers that have not done their part of the job */
     atomic_int asleep;
     slot slots[RNNE_MAX_THREADS];
 } pool = {.resting = 1};
 
-/* Wait for a new job: spinning while a call holds the pool, asleep otherwise. */
-static int next_job(slot *s, int seen)
+/* Wait for an offer: spinning while a call holds the pool, asleep otherwise. */
+static int next_offer(slot *s, int seen)
 {
     for (int i = 0; i < SPINS && !atomic_load_explicit(&pool.resting, memory_order_relaxed); i++) {
         if (atomic_load_explicit(&s->number, memory_order_acquire) != seen) {
@@ -93,15 +99,43 @@ static int next_job(slot *s, int seen)
     return atomic_load_explicit(&s->number, memory_order_acquire);
 }
 
+/* Go through the gate, unless it is closed or this worker has been inside; the job's number or 0. */
+static int enter(int last)
+{
+    int gate = atomic_load_explicit(&pool.gate, memory_order_relaxed);
+    while ((gate & OPEN) && (gate & -NUMBER) != last) {
+        if (atomic_compare_exchange_weak_explicit(&pool.gate, &gate, gate + 1, memory_order_acquire,
+                                                  memory_order_relaxed)) {
+            return gate & -NUMBER;
+        }
+    }
+    return 0;
+}
+
+static void leave(void)
+{
+    if (!((atomic_fetch_sub(&pool.gate, 1) - 1) & INSIDE) && atomic_load(&pool.asleep) > 0) {
+        rnne_os_wake(&pool.gate);
+    }
+}
+
 static void *work(void *argument)
 {
     slot *s = argument;
     rnne_fpenv_enter();
-    for (int seen = 0;;) {
-        seen = next_job(s, seen);
-        pool.job(pool.argument, s->index, pool.workers);
-        if (atomic_fetch_sub(&pool.left, 1) == 1 && atomic_load(&pool.asleep) > 0) {
-            rnne_os_wake(&pool.left);
+    atomic_store_explicit(&s->thread, rnne_os_thread(), memory_order_relaxed);
+    for (int seen = 0, last = 0, number;;) {
+        seen = next_offer(s, seen);
+        number = enter(last);
+        if (number) {
+            last = number;
+            if (s->index < pool.workers) {
+                pool.job(pool.argument, s->index, pool.workers);
+                if (atomic_fetch_sub(&pool.left, 1) == 1 && atomic_load(&pool.asleep) > 0) {
+                    rnne_os_wake(&pool.left);
+                }
+            }
+            leave();
         }
     }
     return NULL;
@@ -111,10 +145,47 @@ static void *work(void *argument)
 static void forget(void)
 {
     atomic_store(&pool.taken, 0);
-    atomic_store(&pool.left, 0);
+    atomic_store(&pool.gate, 0);
     atomic_store(&pool.asleep, 0);
     atomic_store(&pool.resting, 1);
-    pool.started = 0;
+    pool.started = pool.placed = 0;
+}
+
+static void start(int wanted)
+{
+    if (!atomic_exchange(&pool.hooked, 1)) {
+        rnne_os_at_fork(forget);
+    }
+    while (pool.started < wanted) {
+        slot *s = &pool.slots[pool.started];
+        atomic_store(&s->number, 0);
+        atomic_store(&s->asleep, 0);
+        atomic_store(&s->thread, 0);
+        s->index = pool.started + 1;
+        if (rnne_os_start(work, s)) {
+            break;
+        }
+        pool.started++;
+    }
+}
+
+/* Keep the workers off the caller's core. A system wakes a thread on the core that wakes it where the
+ * others look taken, as the idle cores of a virtual machine do, and lets both share that core for
+ * milliseconds before it moves one. */
+static void place(void)
+{
+    const int core = rnne_os_core();
+    int threads[RNNE_MAX_THREADS], known = 0;
+    if (core == pool.core && pool.placed == pool.started) {
+        return;
+    }
+    for (int i = 0; i < pool.started; i++) {
+        threads[known] = atomic_load_explicit(&pool.slots[i].thread, memory_order_relaxed);
+        known += threads[known] != 0;
+    }
+    rnne_os_keep_off(core, threads, known);
+    pool.core = core;
+    pool.placed = known;
 }
 
 int rnne_pool_take(int wanted)
@@ -124,23 +195,12 @@ int rnne_pool_take(int wanted)
     if (wanted < 2 || !atomic_compare_exchange_strong(&pool.taken, &expected, 1)) {
         return 1;
     }
-    if (!atomic_exchange(&pool.hooked, 1)) {
-        rnne_os_at_fork(forget);
-    }
-    while (pool.started < wanted - 1) {
-        slot *s = &pool.slots[pool.started];
-        atomic_store(&s->number, 0);
-        atomic_store(&s->asleep, 0);
-        s->index = pool.started + 1;
-        if (rnne_os_start(work, s)) {
-            break;
-        }
-        pool.started++;
-    }
+    start(wanted - 1);
     if (pool.started == 0) {
         atomic_store(&pool.taken, 0);
         return 1;
     }
+    place();
     atomic_store_explicit(&pool.resting, 0, memory_order_relaxed);
     return pool.started + 1 < wanted ? pool.started + 1 : wanted;
 }
@@ -151,19 +211,43 @@ void rnne_pool_release(void)
     atomic_store(&pool.taken, 0);
 }
 
-void rnne_pool_run(rnne_job *job, void *argument, int workers)
+static void offer(rnne_job *job, void *argument, int workers)
 {
+    const unsigned before = (unsigned)atomic_load_explicit(&pool.gate, memory_order_relaxed);
+    const unsigned number = (before & -(unsigned)NUMBER) + NUMBER;
     pool.job = job;
     pool.argument = argument;
     pool.workers = workers;
-    atomic_store(&pool.left, workers - 1);
+    atomic_store_explicit(&pool.left, workers - 1, memory_order_relaxed);
+    atomic_store_explicit(&pool.gate, (int)(number ? number : NUMBER) | OPEN, memory_order_release);
     for (int i = 0; i < workers - 1; i++) {
         slot *s = &pool.slots[i];
-        int number = (int)((unsigned)atomic_load_explicit(&s->number, memory_order_relaxed) + 1u);
-        change(&s->number, number, &s->asleep);
+        const unsigned last = (unsigned)atomic_load_explicit(&s->number, memory_order_relaxed);
+        change(&s->number, (int)(last + 1u), &s->asleep);
     }
     job(argument, 0, workers);
+}
+
+/* Let no worker in any more, and wait for those inside. */
+static void close_gate(void)
+{
+    atomic_fetch_and(&pool.gate, ~OPEN);
+    for (int gate; (gate = atomic_load_explicit(&pool.gate, memory_order_acquire)) & INSIDE;) {
+        wait_while(&pool.gate, gate, &pool.asleep);
+    }
+}
+
+void rnne_pool_run(rnne_job *job, void *argument, int workers)
+{
+    offer(job, argument, workers);
     for (int left; (left = atomic_load_explicit(&pool.left, memory_order_acquire)) > 0;) {
         wait_while(&pool.left, left, &pool.asleep);
     }
+    close_gate();
+}
+
+void rnne_pool_offer(rnne_job *job, void *argument, int workers)
+{
+    offer(job, argument, workers);
+    close_gate();
 }

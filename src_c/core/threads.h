@@ -27,6 +27,9 @@ int rnne_pool_take(int wanted);
 void rnne_pool_release(void);
 /** Run a job on `workers` threads of the pool that this thread holds, and wait for all of them. */
 void rnne_pool_run(rnne_job *job, void *argument, int workers);
+/** The same without waiting for anybody to come: a worker that is not there when the caller's part is
+ * done takes none, so the parts of those who come have to make up the whole. */
+void rnne_pool_offer(rnne_job *job, void *argument, int workers);
 
 /** A meeting point of a fixed number of threads. */
 typedef struct rnne_barrier {
