@@ -2,12 +2,15 @@
 
 from rnnengine.graph.dims import Dim, Size, UndecidedError, product, substitute, symbol, symbols_of
 from rnnengine.graph.graph import Fusion, Graph, Node, State, TensorType, Value, fresh
+from rnnengine.graph.lowered import LoweredBlock, LoweredMatrix, as_lowered
 from rnnengine.graph.packed import PackedMatrix, Packing, as_packed
 
 __all__ = [
     "Dim",
     "Fusion",
     "Graph",
+    "LoweredBlock",
+    "LoweredMatrix",
     "Node",
     "PackedMatrix",
     "Packing",
@@ -16,6 +19,7 @@ __all__ = [
     "TensorType",
     "UndecidedError",
     "Value",
+    "as_lowered",
     "as_packed",
     "fresh",
     "product",

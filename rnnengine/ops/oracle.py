@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import RNNEngineError, ShapeError
-from rnnengine.graph import Dim, Graph, Node, Size, TensorType, Value, substitute, symbols_of
+from rnnengine.graph import (
+    Dim,
+    Graph,
+    Node,
+    Size,
+    TensorType,
+    Value,
+    as_lowered,
+    substitute,
+    symbols_of,
+)
 from rnnengine.ops import registry
 from rnnengine.ops.recurrent import RUN, Activation
 from rnnengine.ops.registry import Array
@@ -44,7 +54,9 @@ def evaluate(
         Where a feed or a computed size contradicts the graph.
     """
     sizes = bind_sizes(graph, feeds)
-    values: dict[str, Array] = {k: np.asarray(v) for k, v in graph.constants.items()}
+    values: dict[str, Array] = {
+        k: np.asarray(v, np.float64 if as_lowered(v) else None) for k, v in graph.constants.items()
+    }
     for value in graph.inputs:
         values[value.name] = _computed(np.asarray(feeds[value.name]), value.type)
     remaining = _last_uses(graph)
