@@ -29,7 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 Array: TypeAlias = np.ndarray[Any, Any]
 
 ISAS = ("scalar", "avx2", "avx512", "neon")
-CPU_FLAGS = {"avx2": {"avx2", "fma"}, "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"}}
+CPU_FLAGS = {
+    "avx2": {"avx2", "fma", "f16c"},
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+}
 STRIDE, EMULATED_STRIDE = 1009, 40009  # primes, so that every bit of a pattern takes part
 # Largest error in ULP over all 2^32 inputs, rounded up; measured by the exhaustive sweep.
 FUNCTION_LIMITS = {
@@ -209,6 +212,9 @@ OPERATIONS: dict[str, tuple[int, Callable[..., Array]]] = {
     "bits_sub": (2, on_bits(np.subtract)),
     "bits_shl": (1, on_bits(lambda a: a << 23)),
     "bits_sar": (1, on_bits(lambda a: a >> 5)),
+    "bits_and": (1, on_bits(lambda a: a & np.int32(-0x10000))),
+    "bits_pairs": (1, on_bits(lambda a: a << 16)),
+    "wide_f16": (1, lambda a: a.view(np.float16)[::2].astype(np.float32)),
     "bits_set1": (1, on_bits(lambda a: a - np.int32(7))),
 }
 # These move bits, so a NaN keeps its sign and payload.
@@ -240,6 +246,13 @@ def test_operation(name: str, driver: Driver, triples: Array) -> None:
     assert wrong.size == 0, (
         f"{name}: {wrong.size} results differ, (a, b, c), got, expected: {first}"
     )
+
+
+def test_every_half_is_widened_exactly(driver: Driver) -> None:
+    halves = np.arange(2**16, dtype=np.uint32)
+    triples = np.repeat(halves[:, None], 3, axis=1).view(np.float32)
+    expected = halves.astype(np.uint16).view(np.float16).astype(np.float32)
+    assert np.array_equal(canonical(driver.floats(triples, "op", "wide_f16")), canonical(expected))
 
 
 def test_every_operation_of_the_driver_is_tested(scalar: Driver) -> None:

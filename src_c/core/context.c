@@ -164,7 +164,7 @@ static rnne_status lay_out(rnne_context *ctx)
         if (ctx->values[b->size] < 0) {
             return RNNE_E_SHAPE;
         }
-        if (__builtin_mul_overflow(ctx->values[b->size], 4, &bytes) || bytes > INT64_MAX / 4) {
+        if (__builtin_mul_overflow(ctx->values[b->size], rnne_dtype_bytes(b->dtype), &bytes) || bytes > INT64_MAX / 4) {
             return RNNE_E_SIZE;
         }
         if (b->kind == RNNE_CONSTANT && p->constant_bytes[b->index] < bytes) {

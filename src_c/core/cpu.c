@@ -9,7 +9,7 @@
 #endif
 
 static const char *const names[] = {"avx2",     "fma",      "avx512f", "avx512bw",
-                                    "avx512dq", "avx512vl", "neon"};
+                                    "avx512dq", "avx512vl", "neon",    "f16c"};
 
 const char *rnne_cpu_feature_name(int i)
 {
@@ -44,6 +44,9 @@ static uint32_t detect(void)
     int zmm = (state & 0xe6) == 0xe6;   /* and opmask, upper ZMM halves, ZMM16-31 */
     if (ymm && ((c >> 12) & 1)) {
         found |= RNNE_CPU_FMA;
+    }
+    if (ymm && ((c >> 29) & 1)) {
+        found |= RNNE_CPU_F16C;
     }
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
         return found;

@@ -11,6 +11,7 @@
 #define RNNE_CPU_AVX512DQ (1u << 4)
 #define RNNE_CPU_AVX512VL (1u << 5)
 #define RNNE_CPU_NEON (1u << 6)
+#define RNNE_CPU_F16C (1u << 7)
 
 #define RNNE_CPU_AVX512                                                                            \
     (RNNE_CPU_AVX512F | RNNE_CPU_AVX512BW | RNNE_CPU_AVX512DQ | RNNE_CPU_AVX512VL)

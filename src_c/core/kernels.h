@@ -1,6 +1,6 @@
 /** The contract of every kernel. A kernel is void, allocates nothing and cannot fail; all sizes and
- * pointers were verified when the program was bound. Matrices are packed in panels of 16 units,
- * [panel][k][gate][16], zero where a panel has more lanes than units. Every output is one chain of
+ * pointers were verified when the program was bound. Matrices are packed in panels of 16 units, as
+ * rnne_weight_type says, zero where a panel has more lanes than units. Every output is one chain of
  * fused multiply-adds over ascending k, so no choice made here changes a bit. */
 #ifndef RNNE_KERNELS_H
 #define RNNE_KERNELS_H
@@ -16,12 +16,33 @@ typedef struct rnne_act {
     float alpha, beta, gamma;
 } rnne_act;
 
+/** How the weights of a matrix are stored. Halves are widened exactly before they are multiplied, so
+ * such a matrix gives the bits of the float32 matrix with the same numbers. */
+typedef enum rnne_weight_type {
+    RNNE_W_F32 = 0,  /* [panel][k][gate][16] */
+    RNNE_W_BF16 = 1, /* bfloat16, [panel][k/2][gate][16][2]: two k beside each other; an odd k is padded */
+    RNNE_W_F16 = 2,  /* IEEE binary16, [panel][k][gate][16] */
+} rnne_weight_type;
+
 /** A packed matrix: y[g][u] = bias[g][u] + sum_k w[g][u][k] * x[k]. */
 typedef struct rnne_matrix {
-    const float *w;    /* [panels][k][gates][16] */
+    const void *w;
     const float *bias; /* [panels][gates][16] */
     size_t panels, gates, k;
+    int32_t type; /* rnne_weight_type */
 } rnne_matrix;
+
+/** Sums of a matrix and rows: out = start + W row for panels [begin, end) and n_rows rows. Panel p, row
+ * r and gate g of start lie at p * start_panel + r * start_row + g * 16 floats, those of out likewise.
+ * start may be out itself, place by place; out overlaps nothing else. */
+typedef struct rnne_sums {
+    const float *const *rows; /* k floats each */
+    size_t n_rows, begin, end;
+    const float *start;
+    size_t start_panel, start_row; /* start_row 0: a bias */
+    float *out;
+    size_t out_panel, out_row;
+} rnne_sums;
 
 typedef enum rnne_coupling {
     RNNE_UNCOUPLED = 0,
@@ -32,12 +53,11 @@ typedef enum rnne_coupling {
 /** One direction of a recurrent layer. Gate order: LSTM i, f, g, o; GRU r, z, n. */
 typedef struct rnne_cell {
     rnne_matrix x;         /* input projection, all gates */
-    const float *r;        /* recurrent weights, packed like x; GRU reset-before: r and z only */
-    const float *r_n;      /* GRU reset-before: candidate's recurrent weights, one gate */
+    rnne_matrix r;         /* recurrent weights, k wide; a GRU whose candidate is apart: r and z only */
+    rnne_matrix r_n;       /* candidate's recurrent weights, one gate: always apart in reset-before */
     const float *b_rn;     /* GRU reset-after: [panels][16], bias inside the reset product */
     const float *peephole; /* LSTM: [panels][3][16] for i, f, o; NULL without */
     size_t panels;         /* of hidden units */
-    size_t k;              /* recurrent width: hidden_size, or the projection's */
     rnne_act act[3];       /* LSTM f, g, h; GRU f, g; RNN f */
     float clip;            /* pre-activations are clamped to +-clip; infinity without */
     float cell_clip;       /* LSTM: stored c is clamped; infinity without */
@@ -45,7 +65,9 @@ typedef struct rnne_cell {
     int32_t coupling;
 } rnne_cell;
 
-/** Operands of one time step for a block of rows. State rows are padded to whole panels. */
+/** Operands of one time step for a block of rows. State rows are padded to whole panels. The kernel
+ * multiplies r (the candidate's: r_n) with h, float32 weights and k ascending; where k is 0 that was
+ * done before, onto xp and inner, and the kernel does what is left of the step. */
 typedef struct rnne_step {
     const float *x;       /* one row: its input, projected in the step; NULL: use xp */
     const float *xp;      /* [panel][row][gate][16]: bias + input part, row 0 of this step */
@@ -56,6 +78,8 @@ typedef struct rnne_step {
     size_t next_stride;
     float *c;             /* LSTM: [rows][next_stride], updated in place */
     float *z, *rh;        /* GRU reset-before: [rows][next_stride] between its two phases */
+    const float *inner;   /* GRU reset-after: where the candidate's product starts: b_rn, or sums */
+    size_t inner_panel, inner_row; /* floats from one panel, one row to the next; 0: the same row */
     size_t rows;
     size_t panel_begin, panel_end;
 } rnne_step;
@@ -150,9 +174,8 @@ struct rnne_kernels {
     const char *name;
     uint32_t needs; /* feature bits */
 
-    /** out[panel*panel_stride + row*gates*16 + gate*16 + lane] for panels [begin, end). */
-    void (*project)(const rnne_matrix *m, size_t begin, size_t end, const float *const *rows,
-                    size_t n_rows, float *out, size_t panel_stride);
+    /** Sums of a matrix of 1 to 4 gates and rows; its bias is not read. */
+    void (*accumulate)(const rnne_matrix *m, const rnne_sums *sums);
     /** One-gate matrix to n outputs a row, activation applied; out rows overlap no input. */
     void (*linear)(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n_rows,
                    size_t n, const rnne_act *act);

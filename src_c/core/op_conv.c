@@ -245,4 +245,4 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
 }
 
 const rnne_op rnne_op_conv = {"conv", 5, WINDOWS + RNNE_WINDOW_INTS, 3, 1u << 4, conv_bind, conv_run,
-                              0, NULL};
+                              0, NULL, 0};

@@ -206,7 +206,7 @@ static rnne_status softmax_run(const rnne_context *ctx, const rnne_instr *in, vo
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_unary = {"unary", 2, 1, 3, 1u << 1, unary_bind, unary_run, 0, NULL};
-const rnne_op rnne_op_binary = {"binary", 3, 1, 0, 1u << 2, binary_bind, binary_run, 0, NULL};
-const rnne_op rnne_op_copy = {"copy", 2, 0, 0, 1u << 1, copy_bind, copy_run, 0, NULL};
-const rnne_op rnne_op_softmax = {"softmax", 2, 1, 0, 1u << 1, softmax_bind, softmax_run, 0, NULL};
+const rnne_op rnne_op_unary = {"unary", 2, 1, 3, 1u << 1, unary_bind, unary_run, 0, NULL, 0};
+const rnne_op rnne_op_binary = {"binary", 3, 1, 0, 1u << 2, binary_bind, binary_run, 0, NULL, 0};
+const rnne_op rnne_op_copy = {"copy", 2, 0, 0, 1u << 1, copy_bind, copy_run, 0, NULL, 0};
+const rnne_op rnne_op_softmax = {"softmax", 2, 1, 0, 1u << 1, softmax_bind, softmax_run, 0, NULL, 0};

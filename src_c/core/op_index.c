@@ -251,10 +251,10 @@ static rnne_status scatter_rows_run(const rnne_context *ctx, const rnne_instr *i
 }
 
 const rnne_op rnne_op_gather_elements = {
-    "gather_elements", 3, 1, 0, 1u << 2, gather_elements_bind, gather_elements_run, 0, NULL};
+    "gather_elements", 3, 1, 0, 1u << 2, gather_elements_bind, gather_elements_run, 0, NULL, 0};
 const rnne_op rnne_op_scatter_elements = {
-    "scatter_elements", 3, 2, 0, 1u << 2, scatter_elements_bind, scatter_elements_run, 0, NULL};
+    "scatter_elements", 3, 2, 0, 1u << 2, scatter_elements_bind, scatter_elements_run, 0, NULL, 0};
 const rnne_op rnne_op_flat_index = {"flat_index",   3, 0,   0, 1u << 2, flat_index_bind,
-                                    flat_index_run, 0, NULL};
+                                    flat_index_run, 0, NULL, 0};
 const rnne_op rnne_op_scatter_rows = {"scatter_rows",   3, 1,   0, 1u << 2, scatter_rows_bind,
-                                      scatter_rows_run, 0, NULL};
+                                      scatter_rows_run, 0, NULL, 0};

@@ -1,13 +1,17 @@
 /* Linear layers on packed weights, and the packing of weights that arrive at run time. */
 #include "core/checked.h"
 #include "core/loop.h"
+#include "core/matrix.h"
 #include "core/threads.h"
 
 /* Rows handed to the kernel at a time: enough to reuse each weight, few enough to stay on the stack
  * of addresses in the private cache. */
 #define ROWS_AT_ONCE 192
 
-/* ---- y = act(x W + b): operands x [.., K], packed W, packed b, y [.., N]; ints: activation, N --- */
+/* ---- y = act(x W + b): operands x [.., K], packed W, packed b, y [.., N], then scale, offset and zero
+ * point of W; ints: activation, N, 1 where activations of integer weights have 8 bits --------------- */
+
+static const rnne_matrix_at w_at = {1, 4, 5, 6, 2};
 
 static int64_t rows_of(const rnne_view *y)
 {
@@ -39,24 +43,24 @@ static int64_t linear_workers(const rnne_context *ctx, const rnne_instr *in)
 static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                                int64_t *cost)
 {
-    const rnne_view *x = rnne_view_of(ctx, in, 0), *w = rnne_view_of(ctx, in, 1);
-    const rnne_view *b = rnne_view_of(ctx, in, 2), *y = rnne_view_of(ctx, in, 3);
+    const rnne_view *x = rnne_view_of(ctx, in, 0), *b = rnne_view_of(ctx, in, 2);
+    const rnne_view *y = rnne_view_of(ctx, in, 3);
     if (!x || !y || y->rank < 1 || !rnne_view_is(ctx, x, y->rank, RNNE_F32) ||
-        !rnne_view_is(ctx, y, y->rank, RNNE_F32) || !rnne_view_is(ctx, w, 1, RNNE_F32) ||
-        !rnne_view_is(ctx, b, 1, RNNE_F32)) {
+        !rnne_view_is(ctx, y, y->rank, RNNE_F32) || !rnne_view_is(ctx, b, 1, RNNE_F32)) {
         return RNNE_E_SHAPE;
     }
     const int64_t last = y->rank - 1, n = rnne_int(ctx, in, 1), k = x->dim[last];
     if (n < 0 || n > INT32_MAX || !rnne_act_known(rnne_int(ctx, in, 0))) {
         return RNNE_E_SHAPE;
     }
-    const int64_t units = (n + RNNE_PANEL - 1) / RNNE_PANEL * RNNE_PANEL;
+    const rnne_matrix_size size = {1, (n + RNNE_PANEL - 1) / RNNE_PANEL, 1, k};
     for (int64_t axis = 0; axis < last; axis++) {
         if (x->dim[axis] != y->dim[axis]) {
             return RNNE_E_SHAPE;
         }
     }
-    if (y->dim[last] != n || w->dim[0] != rnne_product(units, k) || b->dim[0] != units) {
+    if (y->dim[last] != n || !rnne_matrix_fits(ctx, in, &w_at, &size) ||
+        b->dim[0] != size.panels * RNNE_PANEL) {
         return RNNE_E_SHAPE;
     }
     *scratch = linear_workers(ctx, in) * 2 * ROWS_AT_ONCE * (int64_t)sizeof(float *);
@@ -81,11 +85,7 @@ static void linear_block(const linear_job *job, const float **from, float **to, 
                          int64_t begin, int64_t end)
 {
     const int64_t first = begin * RNNE_PANEL, last = end * RNNE_PANEL;
-    const rnne_matrix part = {.w = job->m.w + (size_t)first * job->m.k,
-                              .bias = job->m.bias + first,
-                              .panels = (size_t)(end - begin),
-                              .gates = 1,
-                              .k = job->m.k};
+    const rnne_matrix part = rnne_matrix_part(&job->m, (size_t)begin, (size_t)end);
     for (size_t i = 0; i < rows; i++) {
         to[i] += first;
     }
@@ -131,14 +131,11 @@ static rnne_status linear_run(const rnne_context *ctx, const rnne_instr *in, voi
 {
     const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 3);
     const int64_t last = y->rank - 1, n = rnne_int(ctx, in, 1);
+    const rnne_matrix_size size = {1, (n + RNNE_PANEL - 1) / RNNE_PANEL, 1, x->dim[last]};
     linear_job job = {.ctx = ctx,
                       .x = x,
                       .y = y,
-                      .m = {.w = rnne_f32(ctx, rnne_view_of(ctx, in, 1)),
-                            .bias = rnne_f32(ctx, rnne_view_of(ctx, in, 2)),
-                            .panels = (size_t)((n + RNNE_PANEL - 1) / RNNE_PANEL),
-                            .gates = 1,
-                            .k = (size_t)x->dim[last]},
+                      .m = rnne_matrix_read(ctx, in, &w_at, &size, 0),
                       .act = {(int32_t)rnne_int(ctx, in, 0), rnne_float(ctx, in, 0),
                               rnne_float(ctx, in, 1), rnne_float(ctx, in, 2)},
                       .n = n,
@@ -146,6 +143,7 @@ static rnne_status linear_run(const rnne_context *ctx, const rnne_instr *in, voi
     if (n == 0) {
         return RNNE_OK;
     }
+    job.m.bias = rnne_f32(ctx, rnne_view_of(ctx, in, 2));
     const int workers = rnne_context_crew(ctx, linear_workers(ctx, in));
     job.by_rows = rows_of(y) / ROWS_AT_ONCE >= workers;
     if (workers > 1) {
@@ -186,5 +184,6 @@ static rnne_status pack_run(const rnne_context *ctx, const rnne_instr *in, void 
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_linear = {"linear", 4, 2, 3, 1u << 3, linear_bind, linear_run, 0, NULL};
-const rnne_op rnne_op_pack = {"pack", 2, 0, 0, 1u << 1, pack_bind, pack_run, 0, NULL};
+const rnne_op rnne_op_linear = {"linear", 7, 3, 3, 1u << 3, linear_bind,
+                                linear_run, 0, NULL, 1u << 1};
+const rnne_op rnne_op_pack = {"pack", 2, 0, 0, 1u << 1, pack_bind, pack_run, 0, NULL, 0};

@@ -119,5 +119,5 @@ static rnne_status select_run(const rnne_context *ctx, const rnne_instr *in, voi
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_compare = {"compare", 3, 1, 0, 1u << 2, compare_bind, compare_run, 0, NULL};
-const rnne_op rnne_op_select = {"select", 4, 0, 0, 1u << 3, select_bind, select_run, 0, NULL};
+const rnne_op rnne_op_compare = {"compare", 3, 1, 0, 1u << 2, compare_bind, compare_run, 0, NULL, 0};
+const rnne_op rnne_op_select = {"select", 4, 0, 0, 1u << 3, select_bind, select_run, 0, NULL, 0};

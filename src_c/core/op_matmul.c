@@ -104,4 +104,4 @@ static rnne_status matmul_run(const rnne_context *ctx, const rnne_instr *in, voi
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_matmul = {"matmul", 3, 0, 0, 1u << 2, matmul_bind, matmul_run, 0, NULL};
+const rnne_op rnne_op_matmul = {"matmul", 3, 0, 0, 1u << 2, matmul_bind, matmul_run, 0, NULL, 0};

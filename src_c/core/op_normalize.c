@@ -103,4 +103,4 @@ static rnne_status normalize_run(const rnne_context *ctx, const rnne_instr *in, 
 }
 
 const rnne_op rnne_op_normalize = {"normalize",    4, 2,   1, 1u << 3, normalize_bind,
-                                   normalize_run, 0, NULL};
+                                   normalize_run, 0, NULL, 0};

@@ -96,4 +96,4 @@ static rnne_status pool_run(const rnne_context *ctx, const rnne_instr *in, void 
 }
 
 const rnne_op rnne_op_pool = {"pool", 2, WINDOWS + RNNE_WINDOW_INTS, 0, 1u << 1, pool_bind, pool_run,
-                              0, NULL};
+                              0, NULL, 0};

@@ -266,6 +266,6 @@ static rnne_status cumsum_run(const rnne_context *ctx, const rnne_instr *in, voi
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_reduce = {"reduce", 2, 2, 0, 1u << 1, reduce_bind, reduce_run, 0, NULL};
-const rnne_op rnne_op_arg = {"arg", 2, 2, 0, 1u << 1, arg_bind, arg_run, 0, NULL};
-const rnne_op rnne_op_cumsum = {"cumsum", 2, 2, 0, 1u << 1, cumsum_bind, cumsum_run, 0, NULL};
+const rnne_op rnne_op_reduce = {"reduce", 2, 2, 0, 1u << 1, reduce_bind, reduce_run, 0, NULL, 0};
+const rnne_op rnne_op_arg = {"arg", 2, 2, 0, 1u << 1, arg_bind, arg_run, 0, NULL, 0};
+const rnne_op rnne_op_cumsum = {"cumsum", 2, 2, 0, 1u << 1, cumsum_bind, cumsum_run, 0, NULL, 0};

@@ -141,6 +141,6 @@ static rnne_status convert_run(const rnne_context *ctx, const rnne_instr *in, vo
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_gather = {"gather", 3, 0, 0, 1u << 2, gather_bind, gather_run, 0, NULL};
-const rnne_op rnne_op_mask = {"mask", 2, 0, 1, 1u << 1, mask_bind, mask_run, 0, NULL};
-const rnne_op rnne_op_convert = {"convert", 2, 0, 0, 1u << 1, convert_bind, convert_run, 0, NULL};
+const rnne_op rnne_op_gather = {"gather", 3, 0, 0, 1u << 2, gather_bind, gather_run, 0, NULL, 0};
+const rnne_op rnne_op_mask = {"mask", 2, 0, 1, 1u << 1, mask_bind, mask_run, 0, NULL, 0};
+const rnne_op rnne_op_convert = {"convert", 2, 0, 0, 1u << 1, convert_bind, convert_run, 0, NULL, 0};

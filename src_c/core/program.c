@@ -99,7 +99,10 @@ static int buffers_ok(rnne_program *p)
     for (int64_t i = 0; i < p->n_buffers; i++) {
         const rnne_buffer *b = &p->buffers[i];
         if (!in_range(b->kind, 4) || !in_range(b->index, limit[b->kind]) ||
-            !in_range(b->dtype, 2) || !in_range(b->size, p->n_exprs)) {
+            !in_range(b->dtype, RNNE_DTYPE_COUNT) || !in_range(b->size, p->n_exprs)) {
+            return 0;
+        }
+        if (b->dtype > RNNE_I32 && b->kind != RNNE_CONSTANT) {
             return 0;
         }
         if (b->kind == RNNE_INPUT) {
@@ -129,16 +132,19 @@ static int operands_ok(const rnne_program *p)
     return 1;
 }
 
-/* Only outputs and the arena are written. */
-static int writes_ok(const rnne_program *p, const rnne_instr *in, const rnne_op *op)
+/* Only outputs and the arena are written, and types of weights stand only where weights do. */
+static int buffers_fit(const rnne_program *p, const rnne_instr *in, const rnne_op *op)
 {
     for (int64_t i = 0; i < in->operands.count; i++) {
         const int64_t ref = p->refs[in->operands.first + i];
-        if (ref >= 0 && ((op->writes >> i) & 1)) {
-            const int64_t kind = p->buffers[p->operands[ref].buffer].kind;
-            if (kind != RNNE_OUTPUT && kind != RNNE_ARENA) {
-                return 0;
-            }
+        if (ref < 0) {
+            continue;
+        }
+        const rnne_buffer *b = &p->buffers[p->operands[ref].buffer];
+        const int written = (op->writes >> i) & 1, weights = (op->weights >> i) & 1;
+        if ((written && b->kind != RNNE_OUTPUT && b->kind != RNNE_ARENA) ||
+            (b->dtype > RNNE_I32 && !weights)) {
+            return 0;
         }
     }
     return 1;
@@ -160,7 +166,7 @@ static int instrs_ok(rnne_program *p)
             return 0;
         }
         if (in->operands.count != op->operands || in->ints.count != op->ints ||
-            in->floats.count != op->floats || !writes_ok(p, in, op)) {
+            in->floats.count != op->floats || !buffers_fit(p, in, op)) {
             return 0;
         }
         p->prepared_at[i] = p->prepared_bytes;

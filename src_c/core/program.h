@@ -19,7 +19,20 @@ typedef enum rnne_buffer_kind {
     RNNE_ARENA = 3,    /* index: slot; buffers whose lives do not overlap share a slot */
 } rnne_buffer_kind;
 
-typedef enum rnne_dtype { RNNE_F32 = 0, RNNE_I32 = 1 } rnne_dtype;
+/** Element types. Those after RNNE_I32 are of weights: only constants have them, and only the operands
+ * that an operation names in its `weights`. */
+typedef enum rnne_dtype {
+    RNNE_F32 = 0,
+    RNNE_I32 = 1,
+    RNNE_BF16 = 2,
+    RNNE_F16 = 3,
+    RNNE_DTYPE_COUNT = 4,
+} rnne_dtype;
+
+static inline int64_t rnne_dtype_bytes(int64_t dtype)
+{
+    return dtype == RNNE_BF16 || dtype == RNNE_F16 ? 2 : 4;
+}
 
 typedef struct rnne_term {
     int64_t factor;
@@ -103,6 +116,7 @@ typedef struct rnne_op {
      * inputs and outputs have their address; 0 and NULL where nothing is kept. */
     size_t prepared;
     void (*prepare)(const rnne_context *ctx, const rnne_instr *in, void *prepared);
+    uint32_t weights; /* bit i: operand i may have an element type of weights */
 } rnne_op;
 
 /** NULL for an unknown opcode. */

@@ -7,6 +7,7 @@
  */
 #include <string.h>
 
+#include "core/matrix.h"
 #include "core/recurrent_pass.h"
 
 static const float *input_row(const rnne_pass *p, int64_t i, int64_t s)
@@ -21,11 +22,8 @@ static void project_out(const rnne_pass *p, float *h, int64_t rows)
     const rnne_act identity = {0};
     const rnne_units u = p->out;
     const size_t n = (size_t)(u.end - u.begin), first = (size_t)u.panel_begin * RNNE_PANEL;
-    const rnne_matrix part = {.w = p->proj->w + first * p->proj->k,
-                              .bias = p->proj->bias + first,
-                              .panels = (size_t)(u.panel_end - u.panel_begin),
-                              .gates = 1,
-                              .k = p->proj->k};
+    const rnne_matrix part =
+        rnne_matrix_part(p->proj, (size_t)u.panel_begin, (size_t)u.panel_end);
     for (int64_t i = 0; i < rows; i++) {
         p->from[i] = p->m + (size_t)i * p->c_stride;
         p->to[i] = h + (size_t)i * p->h_stride + first;
@@ -37,6 +35,42 @@ static void project_out(const rnne_pass *p, float *h, int64_t rows)
     }
 }
 
+/* out = start + m * from for the rows of a step and this thread's units, both in the layout of xp. */
+static void add_product(const rnne_pass *p, const rnne_step *step, const rnne_matrix *m,
+                        const float *from, size_t stride, rnne_sums sums)
+{
+    for (size_t i = 0; i < step->rows; i++) {
+        p->rows[i] = from + i * stride;
+    }
+    sums.rows = p->rows;
+    sums.n_rows = step->rows;
+    sums.begin = step->panel_begin;
+    sums.end = step->panel_end;
+    p->kernels->accumulate(m, &sums);
+}
+
+/* Sums onto the gates of this step's xp, from gate number `first` on. */
+static rnne_sums onto_xp(const rnne_pass *p, const rnne_step *step, size_t first)
+{
+    const size_t row = p->cell->x.gates * RNNE_PANEL;
+    float *at = p->xp + (step->xp - p->xp) + first * RNNE_PANEL;
+    return (rnne_sums){.start = at, .start_panel = step->xp_panel, .start_row = row,
+                       .out = at, .out_panel = step->xp_panel, .out_row = row};
+}
+
+/* The recurrent products of a step that its kernel does not do itself. */
+static void add_recurrent(const rnne_pass *p, const rnne_step *step)
+{
+    if (p->r->k > 0) {
+        add_product(p, step, p->r, step->h, step->h_stride, onto_xp(p, step, 0));
+    }
+    if (p->inner) {
+        const rnne_sums inner = {.start = p->cell->b_rn, .start_panel = RNNE_PANEL, .out = p->inner,
+                                 .out_panel = step->inner_panel, .out_row = step->inner_row};
+        add_product(p, step, p->r_n, step->h, step->h_stride, inner);
+    }
+}
+
 /* Advance rows [0, rows) by one step; returns the buffer that now holds h. */
 static float *advance(const rnne_pass *p, rnne_step *step, float *h, int64_t rows)
 {
@@ -44,9 +78,14 @@ static float *advance(const rnne_pass *p, rnne_step *step, float *h, int64_t row
     step->h = h;
     step->rows = (size_t)rows;
     step->h_next = p->m ? p->m : next;
+    step->inner_panel = p->inner ? (size_t)rows * RNNE_PANEL : RNNE_PANEL;
+    add_recurrent(p, step);
     p->first(p->cell, step);
     if (p->second) {
         rnne_barrier_wait(p->barrier);
+        if (p->r_n->k > 0) {
+            add_product(p, step, p->r_n, step->rh, step->next_stride, onto_xp(p, step, 2));
+        }
         p->second(p->cell, step);
     }
     if (p->m) {
@@ -68,6 +107,7 @@ static int64_t still_running(const rnne_pass *p, int64_t rows, int64_t s)
 /* Project the inputs of as many steps from s on as fit the chunk; returns the first step not done. */
 static int64_t project_chunk(const rnne_pass *p, rnne_step *step, int64_t s, int64_t rows)
 {
+    const size_t gates = p->cell->x.gates;
     int64_t filled = 0;
     while (rows > 0 && filled + rows <= p->layer->chunk_rows) {
         for (int64_t i = 0; i < rows; i++) {
@@ -75,20 +115,25 @@ static int64_t project_chunk(const rnne_pass *p, rnne_step *step, int64_t s, int
         }
         rows = still_running(p, rows, ++s);
     }
-    step->xp_panel = (size_t)filled * p->cell->x.gates * RNNE_PANEL;
-    p->kernels->project(&p->cell->x, step->panel_begin, step->panel_end, p->rows, (size_t)filled,
-                        p->xp, step->xp_panel);
+    step->xp_panel = (size_t)filled * gates * RNNE_PANEL;
+    const rnne_sums sums = {.rows = p->rows, .n_rows = (size_t)filled, .begin = step->panel_begin,
+                            .end = step->panel_end, .start = p->cell->x.bias,
+                            .start_panel = gates * RNNE_PANEL, .out = p->xp,
+                            .out_panel = step->xp_panel, .out_row = gates * RNNE_PANEL};
+    p->kernels->accumulate(&p->cell->x, &sums);
     return s;
 }
 
 static void run_direction(const rnne_pass *p)
 {
     rnne_step step = {.h_stride = p->h_stride, .next_stride = p->c_stride, .c = p->c, .z = p->z,
-                      .rh = p->rh, .panel_begin = (size_t)p->hidden.panel_begin,
+                      .rh = p->rh, .inner = p->inner ? p->inner : p->cell->b_rn,
+                      .inner_row = p->inner ? RNNE_PANEL : 0, .panel_begin = (size_t)p->hidden.panel_begin,
                       .panel_end = (size_t)p->hidden.panel_end};
     int64_t rows = still_running(p, p->layer->batch, 0), projected = 0;
     /* A single row of one step, or of a narrow input, is cheapest projected inside the step. */
-    const int inside = p->layer->batch == 1 && !p->second &&
+    const int inside = p->layer->batch == 1 && !p->second && p->r->k == 0 &&
+                       p->cell->x.type == RNNE_W_F32 &&
                        (p->layer->steps == 1 || p->layer->inputs <= 4);
     float *h = p->h[0];
     rnne_pass_finish(p, h, rows, p->layer->batch);
@@ -168,6 +213,8 @@ static void run_side(const layer_job *job, rnne_pass *pass, int64_t d, int part,
     pass->d = d;
     pass->reverse = r->sides[d].reverse;
     pass->cell = &r->sides[d].cell;
+    pass->r = &r->sides[d].r;
+    pass->r_n = &r->sides[d].r_n;
     pass->proj = &r->sides[d].proj;
     pass->first = r->sides[d].first;
     pass->second = r->sides[d].second;
@@ -225,6 +272,22 @@ static void choose_kernels(const rnne_context *ctx, rnne_recurrent *r, int64_t d
     r->sides[d].second = before ? steps[RNNE_STEP_GRU_BEFORE_CANDIDATE + general] : NULL;
 }
 
+/* Leave to the step kernels what they can multiply, and keep the rest beside the cell. */
+static void take_apart(rnne_recurrent *r, int64_t d)
+{
+    rnne_cell *cell = &r->sides[d].cell;
+    const int after = r->layer.kind == R_GRU && r->layer.reset_after;
+    r->sides[d].r = r->sides[d].r_n = (rnne_matrix){.k = 0};
+    if (cell->r.type != RNNE_W_F32 || (r->layer.apart && after)) {
+        r->sides[d].r = cell->r;
+        cell->r.k = 0;
+    }
+    if (r->layer.apart && (cell->r_n.type != RNNE_W_F32 || after)) {
+        r->sides[d].r_n = cell->r_n;
+        cell->r_n.k = 0;
+    }
+}
+
 static void prepare(const rnne_context *ctx, const rnne_instr *in, void *prepared)
 {
     rnne_recurrent *r = prepared;
@@ -232,6 +295,7 @@ static void prepare(const rnne_context *ctx, const rnne_instr *in, void *prepare
     rnne_layer_place(ctx, in, &r->layer);
     for (int64_t d = 0; d < r->layer.directions; d++) {
         rnne_layer_cell(ctx, in, &r->layer, d, &r->sides[d].cell, &r->sides[d].proj);
+        take_apart(r, d);
         r->sides[d].reverse = d == 1 || r->layer.has_reverse_first;
         choose_kernels(ctx, r, d);
     }
@@ -281,4 +345,5 @@ const rnne_op rnne_op_recurrent = {
     bind,
     run,
     sizeof(rnne_recurrent),
-    prepare};
+    prepare,
+    1u << RW | 1u << RR | 1u << RR_N | 1u << RPROJ};

@@ -3,6 +3,7 @@
 
 #include "core/activation.h"
 #include "core/checked.h"
+#include "core/matrix.h"
 #include "core/recurrent.h"
 #include "core/threads.h"
 
@@ -17,7 +18,12 @@ static int64_t panels_of(int64_t units)
     return (units + RNNE_PANEL - 1) / RNNE_PANEL;
 }
 
-/* Packed weights have their address at bind time, so they never are an input or output itself. */
+static const rnne_matrix_at w_at = {RW, RW_SCALE, RW_OFFSET, RW_ZERO, RI_BITS};
+static const rnne_matrix_at r_at = {RR, RR_SCALE, RR_OFFSET, RR_ZERO, RI_BITS};
+static const rnne_matrix_at r_n_at = {RR_N, RR_N_SCALE, RR_N_OFFSET, RR_N_ZERO, RI_BITS};
+static const rnne_matrix_at proj_at = {RPROJ, RPROJ_SCALE, RPROJ_OFFSET, RPROJ_ZERO, RI_BITS};
+
+/* Packed biases have their address at bind time, so they never are an input or output itself. */
 static int packed_is(const rnne_context *ctx, const rnne_view *v, int64_t count)
 {
     if (!rnne_view_is(ctx, v, 1, RNNE_F32) || v->dim[0] != count) {
@@ -33,25 +39,50 @@ static int state_is(const rnne_context *ctx, const rnne_view *v, int64_t d, int6
                   v->dim[2] == n);
 }
 
+static rnne_matrix_size w_size(const rnne_layer *l)
+{
+    return (rnne_matrix_size){l->directions, l->panels, l->gates, l->inputs};
+}
+
+static rnne_matrix_size r_size(const rnne_layer *l)
+{
+    return (rnne_matrix_size){l->directions, l->panels, l->apart ? 2 : l->gates, l->out};
+}
+
+static rnne_matrix_size r_n_size(const rnne_layer *l)
+{
+    return (rnne_matrix_size){l->directions, l->panels, 1, l->out};
+}
+
+static rnne_matrix_size proj_size(const rnne_layer *l)
+{
+    return (rnne_matrix_size){l->directions, l->out_panels, 1, l->hidden};
+}
+
+/* An optional matrix is there as a whole or not at all. */
+static int none_of(const rnne_context *ctx, const rnne_instr *in, const rnne_matrix_at *at)
+{
+    return !rnne_view_of(ctx, in, at->weights) && !rnne_view_of(ctx, in, at->scale) &&
+           !rnne_view_of(ctx, in, at->offset) && !rnne_view_of(ctx, in, at->zero);
+}
+
 static int weights_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
 {
+    const rnne_matrix_size w = w_size(l), r = r_size(l), r_n = r_n_size(l), p = proj_size(l);
     const int64_t tile = l->panels * RNNE_PANEL * l->directions;
     const int64_t out = l->out_panels * RNNE_PANEL * l->directions;
-    const int before = l->kind == R_GRU && !l->reset_after;
     const int after = l->kind == R_GRU && l->reset_after;
-    const rnne_view *r_n = rnne_view_of(ctx, in, RR_N), *b_rn = rnne_view_of(ctx, in, RB_RN);
+    const rnne_view *b_rn = rnne_view_of(ctx, in, RB_RN);
     const rnne_view *peephole = rnne_view_of(ctx, in, RPEEPHOLE);
-    const rnne_view *proj = rnne_view_of(ctx, in, RPROJ);
-    return packed_is(ctx, rnne_view_of(ctx, in, RW), rnne_product(tile * l->gates, l->inputs)) &&
+    return rnne_matrix_fits(ctx, in, &w_at, &w) && rnne_matrix_fits(ctx, in, &r_at, &r) &&
            packed_is(ctx, rnne_view_of(ctx, in, RBIAS), tile * l->gates) &&
-           packed_is(ctx, rnne_view_of(ctx, in, RR),
-                     rnne_product(tile * (before ? 2 : l->gates), l->out)) &&
-           (before ? packed_is(ctx, r_n, rnne_product(tile, l->out)) : !r_n) &&
+           (l->apart ? rnne_matrix_fits(ctx, in, &r_n_at, &r_n) : none_of(ctx, in, &r_n_at)) &&
            (after ? packed_is(ctx, b_rn, tile) : !b_rn) &&
            (!peephole || (l->kind == R_LSTM && packed_is(ctx, peephole, tile * 3))) &&
-           (proj ? l->kind == R_LSTM && packed_is(ctx, proj, rnne_product(out, l->hidden)) &&
-                       packed_is(ctx, rnne_view_of(ctx, in, RPROJ_BIAS), out)
-                 : l->out == l->hidden);
+           (rnne_view_of(ctx, in, RPROJ)
+                ? l->kind == R_LSTM && rnne_matrix_fits(ctx, in, &proj_at, &p) &&
+                      packed_is(ctx, rnne_view_of(ctx, in, RPROJ_BIAS), out)
+                : none_of(ctx, in, &proj_at) && l->out == l->hidden);
 }
 
 /* Coupling, activations and the kind of masked output are known, whether this cell uses them or not. */
@@ -60,7 +91,7 @@ static int numbers_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_
     const int64_t coupling = rnne_int(ctx, in, 4);
     int ok = coupling == RNNE_UNCOUPLED ||
              (l->kind == R_LSTM && coupling > RNNE_UNCOUPLED && coupling <= RNNE_INPUT_FROM_FORGET);
-    const int64_t masked = rnne_int(ctx, in, 12);
+    const int64_t masked = rnne_int(ctx, in, RI_MASKED);
     ok = ok && (masked == RNNE_MASKED_CARRY || masked == RNNE_MASKED_ZERO);
     for (int i = 6; i < 12; i++) {
         ok = ok && rnne_act_known(rnne_int(ctx, in, i));
@@ -86,6 +117,7 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
     l->gates = l->kind == R_LSTM ? 4 : l->kind == R_GRU ? 3 : 1;
     l->directions = sides == 3 ? 2 : 1;
     l->has_reverse_first = sides == 2;
+    l->apart = l->kind == R_GRU && (!l->reset_after || rnne_view_of(ctx, in, RR_N) != NULL);
     l->panels = panels_of(l->hidden);
     l->out_panels = panels_of(l->out);
     int ok = numbers_ok(ctx, in, l) && weights_ok(ctx, in, l) &&
@@ -147,6 +179,7 @@ static void place_side(rnne_layer *l, int has_proj, int has_mask, int *bad)
     l->c_at = take(&total, l->kind == R_LSTM ? l->batch : 0, wide, bad);
     l->z_at = take(&total, before ? l->batch : 0, wide, bad);
     l->rh_at = take(&total, before ? l->batch : 0, wide, bad);
+    l->inner_at = take(&total, l->apart && !before ? l->batch : 0, wide, bad);
     l->saved_at = take(&total, has_mask ? l->batch : 0, wide, bad);
     l->side_bytes = total;
 }
@@ -197,27 +230,26 @@ static const float *part(const rnne_context *ctx, const rnne_instr *in, int whic
 void rnne_layer_cell(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l, int64_t d,
                      rnne_cell *cell, rnne_matrix *proj)
 {
-    *proj = (rnne_matrix){.w = part(ctx, in, RPROJ, d, l->directions),
-                          .bias = part(ctx, in, RPROJ_BIAS, d, l->directions),
-                          .panels = (size_t)l->out_panels,
-                          .gates = 1,
-                          .k = (size_t)l->hidden};
+    const rnne_matrix_size w = w_size(l), r = r_size(l), r_n = r_n_size(l), p = proj_size(l);
+    *proj = (rnne_matrix){0};
+    if (rnne_view_of(ctx, in, RPROJ)) {
+        *proj = rnne_matrix_read(ctx, in, &proj_at, &p, d);
+        proj->bias = part(ctx, in, RPROJ_BIAS, d, l->directions);
+    }
     *cell = (rnne_cell){
-        .x = {.w = part(ctx, in, RW, d, l->directions),
-              .bias = part(ctx, in, RBIAS, d, l->directions),
-              .panels = (size_t)l->panels,
-              .gates = (size_t)l->gates,
-              .k = (size_t)l->inputs},
-        .r = part(ctx, in, RR, d, l->directions),
-        .r_n = part(ctx, in, RR_N, d, l->directions),
+        .x = rnne_matrix_read(ctx, in, &w_at, &w, d),
+        .r = rnne_matrix_read(ctx, in, &r_at, &r, d),
         .b_rn = part(ctx, in, RB_RN, d, l->directions),
         .peephole = part(ctx, in, RPEEPHOLE, d, l->directions),
         .panels = (size_t)l->panels,
-        .k = (size_t)l->out,
         .clip = rnne_float(ctx, in, 0),
         .cell_clip = rnne_float(ctx, in, 1),
         .h_clip = rnne_float(ctx, in, 2),
         .coupling = (int32_t)rnne_int(ctx, in, 4)};
+    cell->x.bias = part(ctx, in, RBIAS, d, l->directions);
+    if (l->apart) {
+        cell->r_n = rnne_matrix_read(ctx, in, &r_n_at, &r_n, d);
+    }
     for (int i = 0; i < 3; i++) {
         int slot = (int)d * 3 + i;
         cell->act[i] = (rnne_act){.id = (int32_t)rnne_int(ctx, in, 6 + slot),

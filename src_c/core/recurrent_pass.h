@@ -20,7 +20,7 @@ typedef struct rnne_pass {
     const rnne_layer *layer;
     const rnne_kernels *kernels;
     const rnne_cell *cell;
-    const rnne_matrix *proj;
+    const rnne_matrix *r, *r_n, *proj; /* r and r_n: multiplied before the step, unless their k is 0 */
     rnne_step_fn *first, *second;
     const rnne_view *x, *y, *h_n, *c_n, *mask;
     int zero_masked;
@@ -29,7 +29,7 @@ typedef struct rnne_pass {
     int64_t d;
     int reverse;
     const int64_t *order, *length; /* NULL without lengths */
-    float *xp, *h[2], *m, *c, *z, *rh;
+    float *xp, *h[2], *m, *c, *z, *rh, *inner;
     const float **rows;
     const float **from;
     float **to;

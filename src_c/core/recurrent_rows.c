@@ -130,7 +130,7 @@ void rnne_pass_set_up(rnne_pass *p, const rnne_layer *l, char *scratch, char *ow
     p->h_n = rnne_view_of(p->ctx, p->in, RH_N);
     p->c_n = rnne_view_of(p->ctx, p->in, RC_N);
     p->mask = rnne_view_of(p->ctx, p->in, RMASK);
-    p->zero_masked = rnne_int(p->ctx, p->in, 12) == RNNE_MASKED_ZERO;
+    p->zero_masked = rnne_int(p->ctx, p->in, RI_MASKED) == RNNE_MASKED_ZERO;
     p->saved = (float *)(scratch + l->saved_at);
     p->h_stride = (size_t)l->out_panels * RNNE_PANEL;
     p->c_stride = (size_t)l->panels * RNNE_PANEL;
@@ -141,6 +141,7 @@ void rnne_pass_set_up(rnne_pass *p, const rnne_layer *l, char *scratch, char *ow
     p->c = l->kind == R_LSTM ? (float *)(scratch + l->c_at) : NULL;
     p->z = before ? (float *)(scratch + l->z_at) : NULL;
     p->rh = before ? (float *)(scratch + l->rh_at) : NULL;
+    p->inner = l->apart && !before ? (float *)(scratch + l->inner_at) : NULL;
     p->proj_clip = rnne_float(p->ctx, p->in, 3);
     p->seen = (int32_t *)(own + l->seen_at);
     p->rows = (const float **)(own + l->rows_at);

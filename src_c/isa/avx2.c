@@ -1,6 +1,6 @@
-/* AVX2 with FMA: 16 registers of 8 lanes. */
-#if !defined(__AVX2__) || !defined(__FMA__) || defined(__AVX512F__)
-#error "isa/avx2.c must be compiled with -mavx2 -mfma and no more"
+/* AVX2 with FMA and F16C: 16 registers of 8 lanes. */
+#if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__) || defined(__AVX512F__)
+#error "isa/avx2.c must be compiled with -mavx2 -mfma -mf16c and no more"
 #endif
 #include "core/cpu.h"
 #include "simd/avx2.h"
@@ -16,4 +16,4 @@
 #include "kernels/table.inc.h"
 
 const struct rnne_kernels rnne_kernels_avx2 = {
-    .name = "avx2", .needs = RNNE_CPU_AVX2 | RNNE_CPU_FMA, TABLE_ENTRIES};
+    .name = "avx2", .needs = RNNE_CPU_AVX2 | RNNE_CPU_FMA | RNNE_CPU_F16C, TABLE_ENTRIES};

@@ -33,8 +33,7 @@ INLINE void start_block(vf *acc, const rnne_cell *cell, const rnne_step *s, size
         const float *x[1] = {s->x};
         load_block(acc, cell->x.bias + panel * gates + v * VF_LANES, 0, gates, ROWS, PANELS, GATES,
                    VECS);
-        mac(acc, cell->x.w + panel * cell->x.k * gates + v * VF_LANES, cell->x.k * gates, cell->x.k,
-            x, 1, PANELS, GATES, VECS);
+        mac_matrix(acc, &cell->x, panel, v, x, RNNE_W_F32, 1, PANELS, GATES, VECS);
     } else {
         load_block(acc, s->xp + panel * s->xp_panel + row * gates + v * VF_LANES, gates, s->xp_panel,
                    ROWS, PANELS, GATES, VECS);

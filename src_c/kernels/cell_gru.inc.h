@@ -12,7 +12,6 @@ INLINE vf gru_blend(vf n, vf z, vf h)
 INLINE void gru_after_block(const rnne_cell *cell, const rnne_step *s, size_t row, size_t panel,
                             const int GENERAL, const int ROWS, const int PANELS, const int VECS)
 {
-    const size_t w_panel = cell->k * 3 * RNNE_PANEL;
     const float *h[MAX_ROWS];
     row_pointers(h, s->h + row * s->h_stride, s->h_stride, ROWS);
     for (int v = 0; v < PANEL_VECS; v += VECS) {
@@ -22,10 +21,11 @@ INLINE void gru_after_block(const rnne_cell *cell, const rnne_step *s, size_t ro
         {
             int n = (i / VECS * 3 + 2) * VECS + i % VECS;
             xn[i] = acc[n];
-            acc[n] = vf_load(cell->b_rn + (panel + (size_t)(i / VECS % PANELS)) * RNNE_PANEL +
+            acc[n] = vf_load(s->inner + (panel + (size_t)(i / VECS % PANELS)) * s->inner_panel +
+                             (row + (size_t)(i / VECS / PANELS)) * s->inner_row +
                              (v + i % VECS) * VF_LANES);
         }
-        mac(acc, cell->r + panel * w_panel + v * VF_LANES, w_panel, cell->k, h, ROWS, PANELS, 3, VECS);
+        mac_matrix(acc, &cell->r, panel, v, h, RNNE_W_F32, ROWS, PANELS, 3, VECS);
         for (int i = 0; i < ROWS * PANELS * VECS; i++) {
             const vf *a = acc + i / VECS * 3 * VECS + i % VECS;
             size_t unit = (panel + (size_t)(i / VECS % PANELS)) * RNNE_PANEL +
@@ -44,14 +44,13 @@ INLINE void gru_after_block(const rnne_cell *cell, const rnne_step *s, size_t ro
 INLINE void gru_gates_block(const rnne_cell *cell, const rnne_step *s, size_t row, size_t panel,
                             const int GENERAL, const int ROWS, const int PANELS, const int VECS)
 {
-    const size_t w_panel = cell->k * 2 * RNNE_PANEL;
     const float *h[MAX_ROWS];
     row_pointers(h, s->h + row * s->h_stride, s->h_stride, ROWS);
     for (int v = 0; v < PANEL_VECS; v += VECS) {
         vf acc[MAX_ACC];
         load_block(acc, s->xp + panel * s->xp_panel + row * 3 * RNNE_PANEL + v * VF_LANES,
                    3 * RNNE_PANEL, s->xp_panel, ROWS, PANELS, 2, VECS);
-        mac(acc, cell->r + panel * w_panel + v * VF_LANES, w_panel, cell->k, h, ROWS, PANELS, 2, VECS);
+        mac_matrix(acc, &cell->r, panel, v, h, RNNE_W_F32, ROWS, PANELS, 2, VECS);
         for (int i = 0; i < ROWS * PANELS * VECS; i++) {
             const vf *a = acc + i / VECS * 2 * VECS + i % VECS;
             size_t unit = (panel + (size_t)(i / VECS % PANELS)) * RNNE_PANEL +
@@ -70,7 +69,6 @@ INLINE void gru_gates_block(const rnne_cell *cell, const rnne_step *s, size_t ro
 INLINE void gru_candidate_block(const rnne_cell *cell, const rnne_step *s, size_t row, size_t panel,
                                 const int GENERAL, const int ROWS, const int PANELS, const int VECS)
 {
-    const size_t w_panel = cell->k * RNNE_PANEL;
     const float *rh[MAX_ROWS];
     row_pointers(rh, s->rh + row * s->next_stride, s->next_stride, ROWS);
     for (int v = 0; v < PANEL_VECS; v += VECS) {
@@ -78,8 +76,7 @@ INLINE void gru_candidate_block(const rnne_cell *cell, const rnne_step *s, size_
         load_block(acc,
                    s->xp + panel * s->xp_panel + row * 3 * RNNE_PANEL + 2 * RNNE_PANEL + v * VF_LANES,
                    3 * RNNE_PANEL, s->xp_panel, ROWS, PANELS, 1, VECS);
-        mac(acc, cell->r_n + panel * w_panel + v * VF_LANES, w_panel, cell->k, rh, ROWS, PANELS, 1,
-            VECS);
+        mac_matrix(acc, &cell->r_n, panel, v, rh, RNNE_W_F32, ROWS, PANELS, 1, VECS);
         for (int i = 0; i < ROWS * PANELS * VECS; i++) {
             size_t unit = (panel + (size_t)(i / VECS % PANELS)) * RNNE_PANEL +
                           (size_t)((v + i % VECS) * VF_LANES);

@@ -3,13 +3,12 @@
 INLINE void rnn_block(const rnne_cell *cell, const rnne_step *s, size_t row, size_t panel,
                       const int GENERAL, const int ROWS, const int PANELS, const int VECS)
 {
-    const size_t w_panel = cell->k * RNNE_PANEL;
     const float *h[MAX_ROWS];
     row_pointers(h, s->h + row * s->h_stride, s->h_stride, ROWS);
     for (int v = 0; v < PANEL_VECS; v += VECS) {
         vf acc[MAX_ACC];
         start_block(acc, cell, s, row, panel, v, ROWS, PANELS, 1, VECS);
-        mac(acc, cell->r + panel * w_panel + v * VF_LANES, w_panel, cell->k, h, ROWS, PANELS, 1, VECS);
+        mac_matrix(acc, &cell->r, panel, v, h, RNNE_W_F32, ROWS, PANELS, 1, VECS);
         for (int i = 0; i < ROWS * PANELS * VECS; i++) {
             size_t unit = (panel + (size_t)(i / VECS % PANELS)) * RNNE_PANEL +
                           (size_t)((v + i % VECS) * VF_LANES);

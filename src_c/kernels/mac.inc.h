@@ -14,26 +14,98 @@
 #define MAX_ACC 32
 #define MAX_ROWS 8
 
+/* acc += weight * row[k] for the accumulators of one vector of weights. */
+INLINE void mac_weight(vf *acc, vf weight, size_t k, const float *const *rows, const int ROWS,
+                       const int STRIDE)
+{
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        acc[r * STRIDE] = vf_fma(vf_set1(rows[r][k]), weight, acc[r * STRIDE]);
+    }
+}
+
 /* acc += w * row for k in [0, n_k): w is [panel][k][gate][16], already moved to the first vector. */
 INLINE void mac(vf *acc, const float *w, size_t panel_stride, size_t n_k, const float *const *rows,
                 const int ROWS, const int PANELS, const int GATES, const int VECS)
 {
     for (size_t k = 0; k < n_k; k++, w += GATES * RNNE_PANEL) {
-        UNROLL for (int p = 0; p < PANELS; p++)
+        UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
         {
-            UNROLL for (int g = 0; g < GATES; g++)
-            {
-                UNROLL for (int v = 0; v < VECS; v++)
-                {
-                    vf weight = vf_load(w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES);
-                    UNROLL for (int r = 0; r < ROWS; r++)
-                    {
-                        int a = ((r * PANELS + p) * GATES + g) * VECS + v;
-                        acc[a] = vf_fma(vf_set1(rows[r][k]), weight, acc[a]);
-                    }
-                }
-            }
+            const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
+            mac_weight(acc + i,
+                       vf_load(w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES), k, rows,
+                       ROWS, PANELS * GATES * VECS);
         }
+    }
+}
+
+/* The same for binary16 weights. */
+INLINE void mac_f16(vf *acc, const uint16_t *w, size_t panel_stride, size_t n_k,
+                    const float *const *rows, const int ROWS, const int PANELS, const int GATES,
+                    const int VECS)
+{
+    for (size_t k = 0; k < n_k; k++, w += GATES * RNNE_PANEL) {
+        UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
+        {
+            const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
+            mac_weight(acc + i,
+                       vf_load_f16(w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES), k,
+                       rows, ROWS, PANELS * GATES * VECS);
+        }
+    }
+}
+
+/* One or both halves of a register of bfloat16 pairs: a 32-bit lane holds an even k in its low half and
+ * the next k in its high half, and each half, moved up, is the float32 of the same number. */
+INLINE void mac_pair(vf *acc, const uint16_t *w, size_t panel_stride, size_t k,
+                     const float *const *rows, const int BOTH, const int ROWS, const int PANELS,
+                     const int GATES, const int VECS)
+{
+    UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
+    {
+        const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
+        const vi both = vi_load(w + (size_t)p * panel_stride + 2 * (g * RNNE_PANEL + v * VF_LANES));
+        mac_weight(acc + i, vi_float(vi_shl(both, 16)), k, rows, ROWS, PANELS * GATES * VECS);
+        if (BOTH) {
+            mac_weight(acc + i, vi_float(vi_and(both, vi_set1(-0x10000))), k + 1, rows, ROWS,
+                       PANELS * GATES * VECS);
+        }
+    }
+}
+
+/* The same for bfloat16 weights [panel][k/2][gate][16][2]. */
+INLINE void mac_bf16(vf *acc, const uint16_t *w, size_t panel_stride, size_t n_k,
+                     const float *const *rows, const int ROWS, const int PANELS, const int GATES,
+                     const int VECS)
+{
+    size_t k = 0;
+    for (; k + 1 < n_k; k += 2, w += GATES * RNNE_PANEL * 2) {
+        mac_pair(acc, w, panel_stride, k, rows, 1, ROWS, PANELS, GATES, VECS);
+    }
+    if (k < n_k) {
+        mac_pair(acc, w, panel_stride, k, rows, 0, ROWS, PANELS, GATES, VECS);
+    }
+}
+
+/* acc += matrix * row for one block: PANELS panels from `panel` on, VECS vectors from `first` on. */
+INLINE void mac_matrix(vf *acc, const rnne_matrix *m, size_t panel, int first,
+                       const float *const *rows, const int TYPE, const int ROWS, const int PANELS,
+                       const int GATES, const int VECS)
+{
+    const size_t lanes = (size_t)GATES * RNNE_PANEL;
+    const int lane = first * VF_LANES;
+    if (TYPE == RNNE_W_BF16) {
+        const size_t stride = lanes * (m->k + m->k % 2);
+        mac_bf16(acc, (const uint16_t *)m->w + panel * stride + 2 * lane, stride, m->k, rows, ROWS,
+                 PANELS, GATES, VECS);
+    } else if (TYPE == RNNE_W_F16) {
+        const size_t stride = lanes * m->k;
+        mac_f16(acc, (const uint16_t *)m->w + panel * stride + lane, stride, m->k, rows, ROWS, PANELS,
+                GATES, VECS);
+    } else {
+        const size_t stride = lanes * m->k;
+        mac(acc, (const float *)m->w + panel * stride + lane, stride, m->k, rows, ROWS, PANELS, GATES,
+            VECS);
     }
 }
 

@@ -1,55 +1,70 @@
-/* Matrix products on packed weights: the input projection of recurrent layers, and linear layers. */
+/* Matrix products on packed weights: sums with chosen starts (input projections, recurrent products
+ * of halves), and linear layers. */
 
-INLINE void project_block(const rnne_matrix *m, const float *const *rows, float *out,
-                          size_t panel_stride, size_t row, size_t panel, const int ROWS,
-                          const int PANELS, const int GATES, const int VECS)
+INLINE void sums_block(const rnne_matrix *m, const rnne_sums *s, size_t row, size_t panel,
+                       const int TYPE, const int ROWS, const int PANELS, const int GATES,
+                       const int VECS)
 {
-    const size_t w_panel = m->k * (size_t)GATES * RNNE_PANEL;
     const float *r[MAX_ROWS];
     UNROLL for (int i = 0; i < ROWS; i++)
     {
-        r[i] = rows[row + (size_t)i];
+        r[i] = s->rows[row + (size_t)i];
     }
     for (int v = 0; v < PANEL_VECS; v += VECS) {
         vf acc[MAX_ACC];
-        load_block(acc, m->bias + panel * (size_t)GATES * RNNE_PANEL + v * VF_LANES, 0,
-                   (size_t)GATES * RNNE_PANEL, ROWS, PANELS, GATES, VECS);
-        mac(acc, m->w + panel * w_panel + v * VF_LANES, w_panel, m->k, r, ROWS, PANELS, GATES, VECS);
-        store_block(acc, out + panel * panel_stride + row * (size_t)GATES * RNNE_PANEL + v * VF_LANES,
-                    (size_t)GATES * RNNE_PANEL, panel_stride, ROWS, PANELS, GATES, VECS);
+        load_block(acc, s->start + panel * s->start_panel + row * s->start_row + v * VF_LANES,
+                   s->start_row, s->start_panel, ROWS, PANELS, GATES, VECS);
+        mac_matrix(acc, m, panel, v, r, TYPE, ROWS, PANELS, GATES, VECS);
+        store_block(acc, s->out + panel * s->out_panel + row * s->out_row + v * VF_LANES, s->out_row,
+                    s->out_panel, ROWS, PANELS, GATES, VECS);
     }
 }
 
-#define PROJECT_KERNEL(GATES)                                                                      \
-    static void project_##GATES(const rnne_matrix *m, size_t begin, size_t end,                   \
-                                const float *const *rows, size_t n_rows, float *out,               \
-                                size_t panel_stride)                                               \
+#define SUMS_KERNEL(NAME, TYPE, GATES)                                                             \
+    static void NAME(const rnne_matrix *m, const rnne_sums *s)                                     \
     {                                                                                              \
-        FOR_BLOCKS(PROJECT_##GATES, GATES, n_rows, begin, end);                                    \
+        FOR_BLOCKS(TYPE##_##GATES, GATES, s->n_rows, s->begin, s->end);                            \
     }
-#define PROJECT_1(R, P, V, row, p) project_block(m, rows, out, panel_stride, row, p, R, P, 1, V)
-#define PROJECT_3(R, P, V, row, p) project_block(m, rows, out, panel_stride, row, p, R, P, 3, V)
-#define PROJECT_4(R, P, V, row, p) project_block(m, rows, out, panel_stride, row, p, R, P, 4, V)
-PROJECT_KERNEL(1)
-PROJECT_KERNEL(3)
-PROJECT_KERNEL(4)
+#define F32_1(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 1, V)
+#define F32_2(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 2, V)
+#define F32_3(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 3, V)
+#define F32_4(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 4, V)
+#define BF16_1(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_BF16, R, P, 1, V)
+#define BF16_2(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_BF16, R, P, 2, V)
+#define BF16_3(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_BF16, R, P, 3, V)
+#define BF16_4(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_BF16, R, P, 4, V)
+#define F16_1(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F16, R, P, 1, V)
+#define F16_2(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F16, R, P, 2, V)
+#define F16_3(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F16, R, P, 3, V)
+#define F16_4(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F16, R, P, 4, V)
+SUMS_KERNEL(sums_f32_1, F32, 1)
+SUMS_KERNEL(sums_f32_2, F32, 2)
+SUMS_KERNEL(sums_f32_3, F32, 3)
+SUMS_KERNEL(sums_f32_4, F32, 4)
+SUMS_KERNEL(sums_bf16_1, BF16, 1)
+SUMS_KERNEL(sums_bf16_2, BF16, 2)
+SUMS_KERNEL(sums_bf16_3, BF16, 3)
+SUMS_KERNEL(sums_bf16_4, BF16, 4)
+SUMS_KERNEL(sums_f16_1, F16, 1)
+SUMS_KERNEL(sums_f16_2, F16, 2)
+SUMS_KERNEL(sums_f16_3, F16, 3)
+SUMS_KERNEL(sums_f16_4, F16, 4)
 
-static void project(const rnne_matrix *m, size_t begin, size_t end, const float *const *rows,
-                    size_t n_rows, float *out, size_t panel_stride)
+static void accumulate(const rnne_matrix *m, const rnne_sums *sums)
 {
-    if (m->gates == 4) {
-        project_4(m, begin, end, rows, n_rows, out, panel_stride);
-    } else if (m->gates == 3) {
-        project_3(m, begin, end, rows, n_rows, out, panel_stride);
-    } else {
-        project_1(m, begin, end, rows, n_rows, out, panel_stride);
-    }
+    typedef void kernel(const rnne_matrix *, const rnne_sums *);
+    static kernel *const kernels[][4] = {
+        [RNNE_W_F32] = {sums_f32_1, sums_f32_2, sums_f32_3, sums_f32_4},
+        [RNNE_W_BF16] = {sums_bf16_1, sums_bf16_2, sums_bf16_3, sums_bf16_4},
+        [RNNE_W_F16] = {sums_f16_1, sums_f16_2, sums_f16_3, sums_f16_4},
+    };
+    kernels[m->type][m->gates - 1](m, sums);
 }
 
 INLINE void linear_block(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n,
-                         size_t row, size_t panel, const int ROWS, const int PANELS, const int VECS)
+                         size_t row, size_t panel, const int TYPE, const int ROWS, const int PANELS,
+                         const int VECS)
 {
-    const size_t w_panel = m->k * RNNE_PANEL;
     const float *r[MAX_ROWS];
     UNROLL for (int i = 0; i < ROWS; i++)
     {
@@ -59,7 +74,7 @@ INLINE void linear_block(const rnne_matrix *m, const float *const *rows, float *
         vf acc[MAX_ACC];
         load_block(acc, m->bias + panel * RNNE_PANEL + v * VF_LANES, 0, RNNE_PANEL, ROWS, PANELS, 1,
                    VECS);
-        mac(acc, m->w + panel * w_panel + v * VF_LANES, w_panel, m->k, r, ROWS, PANELS, 1, VECS);
+        mac_matrix(acc, m, panel, v, r, TYPE, ROWS, PANELS, 1, VECS);
         UNROLL for (int i = 0; i < ROWS * PANELS * VECS; i++)
         {
             size_t unit = (panel + (size_t)(i / VECS % PANELS)) * RNNE_PANEL +
@@ -71,12 +86,20 @@ INLINE void linear_block(const rnne_matrix *m, const float *const *rows, float *
     }
 }
 
-#define LINEAR_BLOCK(R, P, V, row, p) linear_block(m, rows, out, n, row, p, R, P, V)
+#define LINEAR_F32(R, P, V, row, p) linear_block(m, rows, out, n, row, p, RNNE_W_F32, R, P, V)
+#define LINEAR_BF16(R, P, V, row, p) linear_block(m, rows, out, n, row, p, RNNE_W_BF16, R, P, V)
+#define LINEAR_F16(R, P, V, row, p) linear_block(m, rows, out, n, row, p, RNNE_W_F16, R, P, V)
 
 static void linear(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n_rows,
                    size_t n, const rnne_act *act)
 {
-    FOR_BLOCKS(LINEAR_BLOCK, 1, n_rows, 0, m->panels);
+    if (m->type == RNNE_W_BF16) {
+        FOR_BLOCKS(LINEAR_BF16, 1, n_rows, 0, m->panels);
+    } else if (m->type == RNNE_W_F16) {
+        FOR_BLOCKS(LINEAR_F16, 1, n_rows, 0, m->panels);
+    } else {
+        FOR_BLOCKS(LINEAR_F32, 1, n_rows, 0, m->panels);
+    }
     if (act->id != RNNE_ACT_IDENTITY) {
         for (size_t i = 0; i < n_rows; i++) {
             unary_f32(act->id, act->alpha, act->beta, act->gamma, out[i], out[i], n);

@@ -84,6 +84,14 @@ VF_INLINE int vm_any(vm a) { return _mm256_movemask_ps(a) != 0; }
 VF_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 VF_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 VF_INLINE vi vi_shl(vi a, int count) { return _mm256_slli_epi32(a, count); }
+VF_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 VF_INLINE vi vi_sar(vi a, int count) { return _mm256_srai_epi32(a, count); }
+
+/* halves */
+VF_INLINE vi vi_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+VF_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
 
 #endif

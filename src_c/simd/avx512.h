@@ -86,6 +86,14 @@ VF_INLINE int vm_any(vm a) { return a != 0; }
 VF_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 VF_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 VF_INLINE vi vi_shl(vi a, int count) { return _mm512_slli_epi32(a, (unsigned int)count); }
+VF_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 VF_INLINE vi vi_sar(vi a, int count) { return _mm512_srai_epi32(a, (unsigned int)count); }
+
+/* halves */
+VF_INLINE vi vi_load(const uint16_t *p) { return _mm512_loadu_si512(p); }
+VF_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
 
 #endif

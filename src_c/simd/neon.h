@@ -87,6 +87,14 @@ VF_INLINE int vm_any(vm a) { return vmaxvq_u32(a) != 0; }
 VF_INLINE vi vi_add(vi a, vi b) { return vaddq_s32(a, b); }
 VF_INLINE vi vi_sub(vi a, vi b) { return vsubq_s32(a, b); }
 VF_INLINE vi vi_shl(vi a, int count) { return vshlq_s32(a, vdupq_n_s32(count)); }
+VF_INLINE vi vi_and(vi a, vi b) { return vandq_s32(a, b); }
 VF_INLINE vi vi_sar(vi a, int count) { return vshlq_s32(a, vdupq_n_s32(-count)); }
+
+/* halves */
+VF_INLINE vi vi_load(const uint16_t *p) { return vreinterpretq_s32_u16(vld1q_u16(p)); }
+VF_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
 
 #endif

@@ -85,6 +85,16 @@ VF_INLINE int vm_any(vm a) { return a; }
 VF_INLINE vi vi_add(vi a, vi b) { return (vi)((uint32_t)a + (uint32_t)b); }
 VF_INLINE vi vi_sub(vi a, vi b) { return (vi)((uint32_t)a - (uint32_t)b); }
 VF_INLINE vi vi_shl(vi a, int count) { return (vi)((uint32_t)a << count); }
+VF_INLINE vi vi_and(vi a, vi b) { return a & b; }
 VF_INLINE vi vi_sar(vi a, int count) { return a >> count; }
+
+/* halves */
+VF_INLINE vi vi_load(const uint16_t *p) { return (vi)(p[0] | (uint32_t)p[1] << 16); }
+VF_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    const vi size = *p & 0x7fff, wide = size << 13;
+    const vf f = size < 0x7c00 ? vi_float(wide) * 0x1p112f : vi_float(wide | 0x7f800000);
+    return *p >> 15 ? vf_neg(f) : f;
+}
 
 #endif

@@ -171,6 +171,30 @@ static int sweep(const function *f, char **arg, int hash_only)
 
 /* ---- single operations ----------------------------------------------------------------------- */
 
+/* The low 16 bits of every lane, as numbers of binary16 or as pairs of equal bits. */
+static vf wide_f16(vf a)
+{
+    float lanes[VF_LANES];
+    uint16_t low[VF_LANES];
+    vf_store(lanes, a);
+    for (size_t i = 0; i < VF_LANES; i++) {
+        low[i] = (uint16_t)bits_of(lanes[i]);
+    }
+    return vf_load_f16(low);
+}
+
+static vi pairs(vf a)
+{
+    float lanes[VF_LANES];
+    uint16_t halves[2 * VF_LANES];
+    vf_store(lanes, a);
+    for (size_t i = 0; i < VF_LANES; i++) {
+        halves[2 * i] = (uint16_t)bits_of(lanes[i]);
+        halves[2 * i + 1] = (uint16_t)(bits_of(lanes[i]) >> 16);
+    }
+    return vi_load(halves);
+}
+
 #define TRUTH(MASK) vf_select(MASK, vf_set1(1.0f), vf_zero())
 #define EACH_OP(X)                                                                                 \
     X(add, vf_add(a, b))                                                                           \
@@ -198,6 +222,9 @@ static int sweep(const function *f, char **arg, int hash_only)
     X(bits_sub, vi_float(vi_sub(vf_bits(a), vf_bits(b))))                                          \
     X(bits_shl, vi_float(vi_shl(vf_bits(a), 23)))                                                  \
     X(bits_sar, vi_float(vi_sar(vf_bits(a), 5)))                                                   \
+    X(bits_and, vi_float(vi_and(vf_bits(a), vi_set1(-0x10000))))                                   \
+    X(bits_pairs, vi_float(vi_shl(pairs(a), 16)))                                                  \
+    X(wide_f16, wide_f16(a))                                                                       \
     X(bits_set1, vi_float(vi_add(vf_bits(a), vi_set1(-7))))
 
 #define DEFINE_OP(NAME, EXPRESSION)                                                                \

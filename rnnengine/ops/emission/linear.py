@@ -83,10 +83,11 @@ def _emit_product(
     units = target.shape[-1]
     if isinstance(units, Dim):
         raise UnsupportedModelError(f"{node.name}: the number of columns {units} varies")
-    ints = [ACTIVATION_IDS[act.name], units]
+    ints = [ACTIVATION_IDS[act.name], units, 0]
     floats = [act.alpha, act.beta, act.gamma]
     place = target if target.rows_packed else out.temporary(target.shape)
-    out.emit(node, Opcode.LINEAR, [out.rows(x), weights, bias, place], ints, floats)
+    extra = [None, None, None]  # scale, offset and zero point of integer weights
+    out.emit(node, Opcode.LINEAR, [out.rows(x), weights, bias, place, *extra], ints, floats)
     if place is not target:
         out.copy(place, target)
 

@@ -222,7 +222,8 @@ def _emit(out: Emitter, node: Node) -> None:
     mask = node.inputs[10] if len(node.inputs) > 10 else None
     operands.append(out.read(mask) if mask else None)
     ints, floats = _numbers(node.op, attrs, width)
-    ints.append(_MASKED[attrs.masked_output])
+    ints += [_MASKED[attrs.masked_output], 0]
+    operands += [None] * 12  # scale, offset and zero point of each matrix of integer weights
     out.emit(node, Opcode.RECURRENT, operands, ints, floats)
     for made, place in places:
         out.copy(made, place)
