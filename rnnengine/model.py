@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rnnengine._c import cpu
@@ -12,6 +11,7 @@ from rnnengine._c.plan import Plan
 from rnnengine._c.runtime import Runner
 from rnnengine.compiler import Form, Outline, Source, Variants
 from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
+from rnnengine.records import record
 from rnnengine.stream import Stream
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Model", "SizedModel", "TensorInfo"]
 
 
-@dataclass(frozen=True)
+@record
 class TensorInfo:
     """Name, element type and shape of a model's input or output; symbolic sizes are strings."""
 

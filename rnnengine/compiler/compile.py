@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from rnnengine.ops import infer_types
 from rnnengine.program import ProgramBuilder, View
 from rnnengine.program.builder import MAX_RANK, MAX_SYMBOLS, ProgramTables
 from rnnengine.program.view import INPUT, OUTPUT
+from rnnengine.records import record
 
 __all__ = ["Chunks", "Compiled", "compile_graph"]
 
@@ -31,7 +31,7 @@ _MAX_PORTS = 4096
 """Inputs, or outputs, that a program may have."""
 
 
-@dataclass(frozen=True)
+@record
 class Compiled:
     """A plan and what is needed to talk about it.
 
@@ -55,7 +55,7 @@ class Compiled:
     constants: list[Array]
 
 
-@dataclass(frozen=True)
+@record
 class Chunks:
     """How a program shall run over long sequences, chunk by chunk.
 

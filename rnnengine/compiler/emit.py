@@ -46,14 +46,14 @@ def emit_graph(
         view = make(INPUT, value.name, value.type, kind)
         ports[value.name] = out.views[value.name] = view
     for node in graph.nodes:
-        op = registry.get(node.op, describe(node))
-        if op.emit is None:
+        emission = registry.emission(node.op)
+        if emission is None:
             raise UnsupportedModelError(
                 f"{describe(node)}: its inputs are only known at run time; this operator is "
                 "supported where they follow from constants and shapes"
             )
         try:
-            op.emit(out, node)
+            emission.emit(out, node)
         except RNNEngineError as error:
             if describe(node) in str(error):
                 raise
@@ -76,7 +76,8 @@ def _places(
     computed = set(graph.producers())
     places = {name: view for name, view in outputs.items() if name in computed}
     for node in reversed(graph.nodes):
-        rule = registry.get(node.op).place
+        emission = registry.emission(node.op)
+        rule = emission.place if emission is not None else None
         result = node.outputs[0]
         if rule is None or result is None or result not in places:
             continue

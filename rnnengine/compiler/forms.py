@@ -1,9 +1,11 @@
-"""Forms of a graph: the one that runs and streams, and the one that takes sequence lengths."""
+"""Forms of a graph: the one that runs and streams, and the one that takes sequence lengths.
+
+Passes that few graphs need are imported where one does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -24,26 +26,20 @@ from rnnengine.graph import (
     symbols_of,
 )
 from rnnengine.ops import infer_types
-from rnnengine.passes.convolution_state import convolution_state
 from rnnengine.passes.expose_state import expose_state
 from rnnengine.passes.fold import fold
-from rnnengine.passes.fold_batch_norm import fold_batch_norm
-from rnnengine.passes.free_axis import free_axis, free_batch
-from rnnengine.passes.fuse_conv import fuse_conv
-from rnnengine.passes.fuse_linear import fuse_linear
-from rnnengine.passes.fuse_pad import fuse_pad
-from rnnengine.passes.in_chunks import steps_of_chunks
-from rnnengine.passes.lengths import LENGTHS, own_lengths, with_lengths
+from rnnengine.passes.fuse_products import fuse_products, fuse_windows
 from rnnengine.passes.pair_state import find_pairs, given_pairs, structural_pairs
 from rnnengine.passes.recover import recover
 from rnnengine.passes.timeline import Timeline, find_timeline
+from rnnengine.records import record
 
 __all__ = ["Form", "Source"]
 
 _TIME = "time"
 
 
-@dataclass(frozen=True)
+@record
 class Form:
     """One compiled form of a graph.
 
@@ -66,7 +62,7 @@ class Form:
     @cached_property
     def fingerprint(self) -> str:
         """What tells the model from any other: its program, weights and states, on any machine."""
-        import hashlib  # noqa: PLC0415 - loads OpenSSL, which few programs have a use for
+        import hashlib
 
         whole = hashlib.sha256()
         for name, table in sorted(self.compiled.tables.tables.items()):
@@ -157,6 +153,8 @@ class Source:
         if "time" in free:
             self.imported = self.graph = self._free_time()
         if "batch" in free:
+            from rnnengine.passes.free_axis import free_batch
+
             self.imported = self.graph = fold(free_batch(self.graph))
         self.types = infer_types(self.graph)
         self._declared = {v.name: v.type.shape for v in self.graph.inputs}
@@ -164,7 +162,7 @@ class Source:
 
     def _free_time(self) -> Graph:
         """The graph with a symbol for the number of steps."""
-        timeline = find_timeline(fuse_pad(self.graph))
+        timeline = find_timeline(fuse_windows(self.graph))
         if timeline is None:
             raise UnsupportedModelError(
                 "time='dynamic': no recurrent layer runs along an axis of an input"
@@ -193,19 +191,26 @@ class Source:
     @property
     def own_lengths(self) -> str | None:
         """Input of the graph that is its sequence lengths."""
+        from rnnengine.passes.lengths import own_lengths
+
         return own_lengths(self.graph)
 
     def lengths_form(self) -> Compiled:
         """Compile with an input of sequence lengths, where the graph has none."""
+        from rnnengine.passes.lengths import with_lengths
+
         compiled = self._compile(with_lengths(self.graph, find_timeline(self.graph)), None)
         compiled.plan.in_chunks = partial(self._in_chunks, add_lengths=True)
         return compiled
 
     def _in_chunks(self, *, add_lengths: bool = False) -> Plan | None:
         """Compile for long sequences; None where the graph needs the whole sequence at once."""
+        from rnnengine.passes.in_chunks import steps_of_chunks
+        from rnnengine.passes.lengths import LENGTHS, with_lengths
+
         try:
             pairs = structural_pairs(self.graph)
-            timeline = find_timeline(fuse_pad(self.graph.with_(states=pairs)), windows=True)
+            timeline = find_timeline(fuse_windows(self.graph.with_(states=pairs)), windows=True)
             if timeline is None or timeline.obstacle is not None:
                 return None
             graph, line = self._freed(timeline, pairs, windows=True)
@@ -217,7 +222,7 @@ class Source:
                 line = found
             lengths = LENGTHS if add_lengths else self.own_lengths
             chunks = Chunks(steps_of_chunks(graph, line, lengths), lengths)
-            graph = convolution_state(expose_state(graph, line, every=True), line)
+            graph = _with_past(expose_state(graph, line, every=True), line)
             return self._compile(graph, line, chunks).plan
         except (RNNEngineError, UndecidedError):
             return None
@@ -236,7 +241,7 @@ class Source:
     ) -> Compiled:
         axes = timeline.axes if timeline is not None else {}
         return compile_graph(
-            fuse_linear(fuse_conv(fold_batch_norm(fuse_pad(graph)))),
+            fuse_products(graph),
             self.isa,
             time_axes=axes,
             declared=self._declared,
@@ -275,13 +280,13 @@ class Source:
 
     def _implicit(self) -> Form:
         """Expose the state of every recurrent node along time, and the past of causal windows."""
-        timeline = find_timeline(fuse_pad(self.graph), windows=True)
+        timeline = find_timeline(fuse_windows(self.graph), windows=True)
         if timeline is None:
             raise UnsupportedModelError("no recurrent layer runs along an axis of an input")
         if timeline.obstacle is not None:
             raise UnsupportedModelError(timeline.obstacle)
         graph, line = self._freed(timeline, (), windows=True)
-        exposed = convolution_state(expose_state(graph, line), line)
+        exposed = _with_past(expose_state(graph, line), line)
         return Form(self._compile(exposed, line), exposed, line, None)
 
     def _freed(
@@ -289,7 +294,7 @@ class Source:
     ) -> tuple[Graph, Timeline]:
         """Free a time axis of fixed size; find the time line again."""
         graph = self._with_free_time(timeline).with_(states=pairs)
-        graph = fuse_pad(graph) if windows else graph
+        graph = fuse_windows(graph) if windows else graph
         line = find_timeline(graph, windows=windows)
         if line is None or line.obstacle is not None:
             raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
@@ -317,11 +322,13 @@ class Source:
 
         def folded() -> Graph:
             graph = recover(fold(self.imported.with_(inputs=inputs)))
-            if find_timeline(fuse_pad(graph)) is None:
+            if find_timeline(fuse_windows(graph)) is None:
                 raise UnsupportedModelError("no time axis")
             return graph
 
         def followed() -> Graph:
+            from rnnengine.passes.free_axis import free_axis
+
             return fold(free_axis(self.graph, fixed, name))
 
         first, second = (followed, folded) if self.graph.fused else (folded, followed)
@@ -329,6 +336,15 @@ class Source:
             return first()
         except (RNNEngineError, UndecidedError):
             return second()
+
+
+def _with_past(graph: Graph, line: Timeline) -> Graph:
+    """The graph with the history of its windows as state, where it has windows along time."""
+    if not line.windows:
+        return graph
+    from rnnengine.passes.convolution_state import convolution_state
+
+    return convolution_state(graph, line)
 
 
 def _ports(form: Form) -> tuple[object, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,8 +12,9 @@ from rnnengine.compiler.forms import Source
 from rnnengine.compiler.pool import Pool
 from rnnengine.errors import RNNEngineError, ShapeError
 from rnnengine.graph import Graph, Size, TensorType, Value, symbol, symbols_of
-from rnnengine.ops.oracle import bind_sizes
+from rnnengine.ops.binding import bind_sizes
 from rnnengine.passes.fix_sizes import fix_sizes
+from rnnengine.records import record
 
 __all__ = ["Outline", "Variants"]
 
@@ -26,7 +26,7 @@ _TRIALS = (960, 64, 1, 7)
 divisors."""
 
 
-@dataclass(frozen=True)
+@record
 class Outline:
     """What is known of a model before the sizes are.
 

@@ -8,17 +8,18 @@ versions already taken out by the importer; recurrent operators use the canonica
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rnnengine.graph.dims import Size
+from rnnengine.records import field, record
 
 __all__ = ["Fusion", "Graph", "Node", "State", "TensorType", "Value", "fresh"]
 
 
-@dataclass(frozen=True)
+@record
 class TensorType:
     """Element type and shape of a tensor; sizes may be symbolic."""
 
@@ -34,7 +35,7 @@ class TensorType:
         return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
-@dataclass(frozen=True)
+@record
 class Value:
     """A graph input: its name and declared type."""
 
@@ -42,7 +43,7 @@ class Value:
     type: TensorType
 
 
-@dataclass(frozen=True)
+@record
 class Node:
     """One operator: names of its inputs and outputs (None where omitted) and its attributes."""
 
@@ -53,7 +54,7 @@ class Node:
     attrs: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@record
 class State:
     """A pair (input, output): what the graph returns and wants back at the next call.
 
@@ -73,7 +74,7 @@ class State:
     batch_axis: int = 1
 
 
-@dataclass(frozen=True)
+@record
 class Fusion:
     """A node that a pass put in the place of others: its name, its operator, the names of those."""
 
@@ -82,7 +83,7 @@ class Fusion:
     parts: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class Graph:
     """A network in static single assignment form, nodes in topological order."""
 

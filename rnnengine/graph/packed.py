@@ -11,10 +11,11 @@ matrix whose gates are multiplied apart consists of several such blocks, each wi
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from rnnengine.records import record
 
 __all__ = [
     "ALIGNMENT",
@@ -41,7 +42,7 @@ SMALLEST = np.float32(np.finfo(np.float32).tiny)
 """What is below is +0 in every weight that is packed."""
 
 
-@dataclass(frozen=True)
+@record
 class Packing:
     """How a constant is cut for packing.
 

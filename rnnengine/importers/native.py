@@ -24,7 +24,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,6 +34,7 @@ from rnnengine.graph.verify import verify
 from rnnengine.importers.native_weights import constants, settled, stored
 from rnnengine.importers.safetensors import DTYPES, Content, Header
 from rnnengine.ops.recurrent import ACTIVATIONS, Activation
+from rnnengine.records import field, record
 
 __all__ = ["FORMAT", "KEY", "NativeFile", "is_native", "pack", "read_native", "unpack"]
 
@@ -54,7 +54,7 @@ _LONGEST = 1 << 16
 """Elements of the longest list that a description may have where it is no list of nodes."""
 
 
-@dataclass(frozen=True)
+@record
 class NativeFile:
     """What a ``.rnne`` file holds: the graph, and where it came from."""
 

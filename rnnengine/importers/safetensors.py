@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
+from rnnengine.records import record
 
 if TYPE_CHECKING:
     from rnnengine.importers.checkpoint import Checkpoint
@@ -48,7 +48,7 @@ _LARGEST_SIZE = 1 << 53
 _FIELDS = {"dtype", "shape", "data_offsets"}
 
 
-@dataclass(frozen=True)
+@record
 class Place:
     """Where a tensor stands: element type, shape, first byte and end in the data."""
 
@@ -58,7 +58,7 @@ class Place:
     end: int
 
 
-@dataclass(frozen=True)
+@record
 class Header:
     """A checked header: where the data starts, the tensors, and the free text of the file."""
 

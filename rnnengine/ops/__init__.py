@@ -1,54 +1,20 @@
-"""Operators: importing this package registers every one of them."""
+"""Operators. The module of an operator is imported when the registry is first asked for it."""
 
-from rnnengine.ops import (
-    batchnorm,
-    conv,
-    elementwise,
-    fused,
-    indexing,
-    layout,
-    linear,
-    logic,
-    masks,
-    normalize,
-    pad,
-    pool,
-    recurrent,
-    reduce,
-    reshape,
-    select,
-)
-from rnnengine.ops import emission as emission
-from rnnengine.ops import loop as loop
-from rnnengine.ops import shape as shape
-from rnnengine.ops.oracle import evaluate
+from typing import TYPE_CHECKING, Any
+
 from rnnengine.ops.registry import NotAlongTime, Op, get, names
 from rnnengine.ops.types import Inference, infer_types
 
-__all__ = [
-    "Inference",
-    "NotAlongTime",
-    "Op",
-    "batchnorm",
-    "conv",
-    "elementwise",
-    "emission",
-    "evaluate",
-    "fused",
-    "get",
-    "indexing",
-    "infer_types",
-    "layout",
-    "linear",
-    "logic",
-    "masks",
-    "names",
-    "normalize",
-    "pad",
-    "pool",
-    "recurrent",
-    "reduce",
-    "reshape",
-    "select",
-    "shape",
-]
+if TYPE_CHECKING:
+    from rnnengine.ops.oracle import evaluate
+
+__all__ = ["Inference", "NotAlongTime", "Op", "evaluate", "get", "infer_types", "names"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the oracle when it is asked for; a program that only runs models does not need it."""
+    if name != "evaluate":
+        raise AttributeError(f"module 'rnnengine.ops' has no attribute {name!r}")
+    from rnnengine.ops.oracle import evaluate
+
+    return evaluate

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,11 +40,12 @@ from rnnengine.ops.windows import (
     taps,
     window_along,
 )
+from rnnengine.records import record
 
 __all__ = ["Convolution", "read_conv", "read_conv_transpose"]
 
 
-@dataclass(frozen=True)
+@record
 class Convolution:
     """A node's attributes, checked against the shapes of its operands.
 

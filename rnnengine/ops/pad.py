@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from rnnengine.ops.registry import (
     register,
 )
 from rnnengine.ops.sizes import axis_of, element, ints, present
+from rnnengine.records import record
 
 __all__ = ["MODES", "Ends", "ends_of"]
 
@@ -31,7 +31,7 @@ MODES = ("constant", "reflect", "edge", "wrap")
 """Where the added elements come from, in ONNX's words."""
 
 
-@dataclass(frozen=True)
+@record
 class Ends:
     """Elements added before and after an axis; negative numbers take away."""
 

@@ -1,20 +1,23 @@
-"""One record per operator: shape rule, float64 reference, behaviour along time, emission."""
+"""One record per operator: shape rule, float64 reference, behaviour along time; its emission."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Node, TensorType
+from rnnengine.ops.families import FAMILIES, FAMILY_OF
 from rnnengine.program import Emitter, View
+from rnnengine.records import record
 
 __all__ = [
     "Array",
     "Attrs",
+    "Emission",
     "Known",
     "NotAlongTime",
     "Op",
@@ -24,6 +27,7 @@ __all__ = [
     "Values",
     "Window",
     "attach",
+    "emission",
     "get",
     "names",
     "register",
@@ -41,7 +45,7 @@ class NotAlongTime(Exception):
     """An operator mixes time steps in a way that a stream cannot follow; the text says how."""
 
 
-@dataclass(frozen=True)
+@record
 class Window:
     """How an output step depends on input steps, where a window slides along time.
 
@@ -93,7 +97,7 @@ class Window:
         return text
 
 
-@dataclass(frozen=True)
+@record
 class Settled:
     """An operator whose data-dependent integer operands have become attributes.
 
@@ -112,7 +116,7 @@ class Settled:
     attrs: Attrs
 
 
-@dataclass(frozen=True)
+@record
 class Op:
     """Everything the engine knows about one operator.
 
@@ -130,8 +134,6 @@ class Op:
     stream : callable(attrs, types, known, axes) -> list of int | None
         Given the time axis of each input (None: no time axis), the time axis of each output.
         Raises NotAlongTime where outputs of one step would depend on other steps.
-    emit : callable(builder context, node) or None
-        Writes instructions; None for operators that only exist folded into constants.
     value : callable(attrs, types, known) -> list of arrays or None
         Outputs that follow from the types alone (Shape, Size); None where no output does.
     settle : callable(attrs, types, known) -> Settled or None
@@ -140,8 +142,6 @@ class Op:
         forms. See :mod:`rnnengine.passes.fold` for the settled form of each operator.
     symbolic : bool
         True where ``reference`` accepts object arrays of sizes.
-    place : callable(node, types, view) -> list of View or None
-        Given where the output must be, where each input would have to be so that no copy is needed.
     window : callable(attrs, types, axes) -> Window or None
         Given the time axis of each input, how an output step depends on steps of the first input,
         where that is all that keeps ``stream`` from following; None in every other case. The time
@@ -152,45 +152,70 @@ class Op:
     infer: Callable[[Attrs, Types, Known], list[TensorType]]
     reference: Callable[[Attrs, Values], list[Array]]
     stream: Callable[[Attrs, Types, Known, TimeAxes], list[int | None]]
-    emit: Callable[[Emitter, Node], None] | None = None
     value: Callable[[Attrs, Types, Known], list[Array] | None] | None = None
     settle: Callable[[Attrs, Types, Known], Settled | None] | None = None
     symbolic: bool = False
-    place: Callable[[Node, Mapping[str, TensorType], View], list[View | None]] | None = None
     window: Callable[[Attrs, Types, TimeAxes], Window | None] | None = None
 
 
+Emit: TypeAlias = Callable[[Emitter, Node], None]
+Placing: TypeAlias = Callable[[Node, Mapping[str, TensorType], View], list[View | None]]
+
+
+@record
+class Emission:
+    """How an operator becomes instructions; kept in :mod:`rnnengine.ops.emission`.
+
+    Attributes
+    ----------
+    emit : callable(builder context, node)
+        Writes instructions.
+    place : callable(node, types, view) -> list of View or None
+        Given where the output must be, where each input would have to be so that no copy is needed.
+    """
+
+    emit: Emit
+    place: Placing | None = None
+
+
 _OPS: dict[str, Op] = {}
+_EMISSIONS: dict[str, Emission] = {}
 
 
 def register(op: Op) -> Op:
-    """Add an operator record; names are unique."""
-    if op.name in _OPS:
-        raise ValueError(f"operator {op.name} is registered twice")
+    """Add an operator record; names are unique, and stand in :mod:`rnnengine.ops.families`."""
+    if op.name in _OPS or op.name not in FAMILY_OF:
+        raise ValueError(f"operator {op.name} is registered twice, or in no family")
     _OPS[op.name] = op
     return op
 
 
-def attach(
-    name: str,
-    emit: Callable[[Emitter, Node], None],
-    place: Callable[[Node, Mapping[str, TensorType], View], list[View | None]] | None = None,
-) -> None:
-    """Complete an operator's record with its emission, kept in :mod:`rnnengine.ops.emission`."""
-    _OPS[name] = replace(_OPS[name], emit=emit, place=place)
+def attach(name: str, emit: Emit, place: Placing | None = None) -> None:
+    """Make known how an operator becomes instructions."""
+    _EMISSIONS[name] = Emission(emit, place)
 
 
 def get(name: str, where: str = "") -> Op:
     """Return the record of an operator, or refuse it by name."""
-    try:
-        return _OPS[name]
-    except KeyError:
-        raise UnsupportedModelError(
-            f"{where or 'graph'}: operator {name!r} is not supported; "
-            f"supported: {', '.join(names())}"
-        ) from None
+    if name not in _OPS:
+        if name not in FAMILY_OF:
+            raise UnsupportedModelError(
+                f"{where or 'graph'}: operator {name!r} is not supported; "
+                f"supported: {', '.join(names())}"
+            )
+        import_module(f"rnnengine.ops.{FAMILY_OF[name]}")
+    return _OPS[name]
+
+
+def emission(name: str) -> Emission | None:
+    """Return the emission of an operator; None where it exists only folded into constants."""
+    if name not in _EMISSIONS:
+        module = FAMILIES[FAMILY_OF[name]].emission
+        if module is not None:
+            import_module(f"rnnengine.ops.emission.{module}")
+    return _EMISSIONS.get(name)
 
 
 def names() -> list[str]:
     """Names of all operators, sorted."""
-    return sorted(_OPS)
+    return sorted(FAMILY_OF)

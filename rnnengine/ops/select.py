@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from rnnengine.errors import ShapeError
@@ -23,6 +21,7 @@ from rnnengine.ops.registry import (
     register,
 )
 from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype, unify
+from rnnengine.records import record
 
 __all__ = ["Cut", "cuts"]
 
@@ -30,7 +29,7 @@ _FAR = 2**31 - 1
 """Exporters write this, or more, for 'to the end'."""
 
 
-@dataclass(frozen=True)
+@record
 class Cut:
     """Elements ``start + k*step``, k < size, of one axis; symbolic bounds are taken as valid."""
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Dim, Size, UndecidedError
 from rnnengine.ops.registry import Attrs, NotAlongTime, Window
 from rnnengine.ops.sizes import check_size
+from rnnengine.records import record
 
 __all__ = ["AUTO_PADS", "Slide", "along_time", "read_slides", "settled_attrs", "slides_of", "taps"]
 
@@ -28,7 +29,7 @@ _LARGEST_KERNEL = 1 << 20
 """Elements of the largest window: it need not be bounded by any tensor of the file."""
 
 
-@dataclass(frozen=True)
+@record
 class Slide:
     """The window along one axis.
 

@@ -12,7 +12,7 @@ they are made of; so whether two steps of an unrolled loop have the same weights
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from rnnengine.graph import Node, Size
 from rnnengine.ops.registry import Array
 from rnnengine.passes.match import Index
+from rnnengine.records import record
 
 __all__ = ["Affine", "Expr", "Memo", "Source", "Term", "affine", "as_rows", "evaluate_weight"]
 
@@ -30,7 +31,7 @@ Link: TypeAlias = tuple[str, tuple[tuple[str, Any], ...]]
 """A layout operator on the axes before the last: its name and attributes."""
 
 
-@dataclass(frozen=True)
+@record
 class Source:
     """A value, and the layout operators to apply to it; they leave its last axis alone."""
 
@@ -38,7 +39,7 @@ class Source:
     chain: tuple[Link, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class Term:
     """A source times a [K, N] matrix; without a matrix the source itself."""
 
@@ -46,7 +47,7 @@ class Term:
     matrix: Expr | None
 
 
-@dataclass(frozen=True)
+@record
 class Affine:
     """Sum of terms and bias rows, ``width`` columns."""
 

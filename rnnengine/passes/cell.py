@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,11 +10,12 @@ from rnnengine.ops.recurrent import Activation
 from rnnengine.ops.registry import Array
 from rnnengine.passes.affine import Affine, Expr, Source, evaluate_weight
 from rnnengine.passes.match import Index
+from rnnengine.records import record
 
 __all__ = ["Cell", "Gate", "Split", "biases", "divided", "starts", "weights_of"]
 
 
-@dataclass(frozen=True)
+@record
 class Gate:
     """An activation of an affine value; ``complement`` for one minus it."""
 
@@ -24,7 +24,7 @@ class Gate:
     complement: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Cell:
     """One step of a recurrent cell.
 

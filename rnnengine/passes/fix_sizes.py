@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rnnengine.graph import Graph, Size
-from rnnengine.ops.oracle import bind_graph
+from rnnengine.ops.binding import bind_graph
 
 __all__ = ["fix_sizes"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from rnnengine.graph import (
 from rnnengine.ops import NotAlongTime, registry
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import Inference, describe
+from rnnengine.records import record
 
 __all__ = ["TiedError", "Walk"]
 
@@ -29,7 +30,7 @@ _RECURRENT = ("LSTM", "GRU", "RNN")
 _CHANNELS = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "BatchNormalization")
 
 
-@dataclass(frozen=True)
+@record
 class _Place:
     """The freed size within a shape: it is the middle factor of an axis' size."""
 

@@ -6,7 +6,7 @@ become one recurrent node, both are detours.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,13 +14,14 @@ from rnnengine.graph import Graph, Node, fresh
 from rnnengine.passes.match import Index
 from rnnengine.passes.order import ordered
 from rnnengine.passes.prune import prune
+from rnnengine.records import record
 
 __all__ = ["join_slices"]
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-@dataclass(frozen=True)
+@record
 class _Piece:
     """Element ``place`` of a value along ``axis``; ``at`` is where a size-1 axis shows it."""
 

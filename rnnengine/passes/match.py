@@ -9,7 +9,6 @@ variable that occurs twice must be the same value both times.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import permutations
 from typing import TypeAlias
@@ -19,6 +18,7 @@ import numpy as np
 from rnnengine.graph import Graph, Node, TensorType
 from rnnengine.ops import infer_types
 from rnnengine.ops.registry import Array
+from rnnengine.records import record
 
 __all__ = ["Index", "Is", "Number", "Pattern", "Var", "match"]
 
@@ -104,21 +104,21 @@ class Index:
         return sorted(found.values(), key=lambda node: self._order[node.name])
 
 
-@dataclass(frozen=True)
+@record
 class Var:
     """Any value; its name is bound."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@record
 class Number:
     """A constant all of whose elements are this number."""
 
     value: float
 
 
-@dataclass(frozen=True)
+@record
 class Is:
     """A value computed by one of some operators from values that match in turn.
 

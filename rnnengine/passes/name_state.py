@@ -23,7 +23,6 @@ long as the first input and an output remain data.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -33,7 +32,6 @@ from rnnengine.graph import Graph, State, TensorType
 
 __all__ = ["by_name", "by_shape"]
 
-_DIGITS = re.compile(r"(?P<base>.*?)(?P<digits>_?\d*)$", re.DOTALL)
 _AFTER = ("out", "new", "next", "updated")
 _ENDS = ("in", "input"), ("out", "output")
 _PAST = ("prev", "previous", "old")
@@ -43,9 +41,10 @@ def _stems(name: str) -> Iterable[tuple[str, str]]:
     """The name without its digits, and the digits; and the name as it is."""
     lowered = name.lower()
     yield lowered, ""
-    match = _DIGITS.match(lowered)
-    if match is not None and match["digits"] and match["base"]:
-        yield match["base"], match["digits"]
+    base = lowered.rstrip("0123456789")
+    base = base.removesuffix("_")
+    if base and base != lowered:
+        yield base, lowered[len(base) :]
 
 
 def _outputs_for(name: str) -> set[str]:

@@ -23,7 +23,7 @@ LAYOUT = frozenset(
 )
 """Operators that only move elements; the others are computations."""
 _RECURRENT = ("LSTM", "GRU", "RNN")
-_PLACE = re.compile(r"(?P<name>.+?)\[(?P<index>\d{1,9})(?::(?P<stop>\d{1,9}))?\]$", re.DOTALL)
+_PLACE = r"(?P<name>.+?)\[(?P<index>\d{1,9})(?::(?P<stop>\d{1,9}))?\]$"
 _TRIALS = ((7, 11, 13, 17, 19, 23, 29, 31), (11, 7, 17, 13, 23, 19, 31, 29))
 """Two sets of sizes for the symbols: a pair must be the same for both."""
 
@@ -53,7 +53,7 @@ def given_pairs(graph: Graph, mapping: Mapping[str, str]) -> tuple[State, ...]:
     inputs = {v.name: v.type for v in graph.inputs}
     states: list[State] = []
     for place, target in mapping.items():
-        match = None if place in graph.outputs else _PLACE.match(place)
+        match = None if place in graph.outputs else re.match(_PLACE, place, re.DOTALL)
         output = match["name"] if match else place
         if output not in graph.outputs or target not in inputs:
             raise UnsupportedModelError(

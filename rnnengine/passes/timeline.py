@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from rnnengine.graph import Dim, Graph, Node, TensorType, UndecidedError
 from rnnengine.ops import NotAlongTime, infer_types, registry
 from rnnengine.ops.registry import Array, Window
 from rnnengine.ops.types import describe
+from rnnengine.records import field, record
 
 __all__ = ["Timeline", "find_timeline"]
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
 
-@dataclass(frozen=True)
+@record
 class Timeline:
     """Where time runs in a graph.
 

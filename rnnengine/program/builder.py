@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from rnnengine.graph import Dim, Size, as_packed, product
 from rnnengine.graph.packed import block_size
 from rnnengine.program.opcodes import Opcode
 from rnnengine.program.view import ARENA, CONSTANT, INPUT, OUTPUT, Buffer, View
+from rnnengine.records import record
 
 __all__ = ["MAX_RANK", "MAX_SYMBOLS", "Constant", "Instruction", "ProgramBuilder", "ProgramTables"]
 
@@ -24,7 +24,7 @@ _LARGEST = 2**63 - 1
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@record
 class Constant:
     """A constant buffer's content.
 
@@ -43,7 +43,7 @@ class Constant:
     ready: bool = False
 
 
-@dataclass(frozen=True)
+@record
 class Instruction:
     """One instruction over views; None stands for an absent operand."""
 
@@ -54,7 +54,7 @@ class Instruction:
     name: str
 
 
-@dataclass
+@record
 class ProgramTables:
     """The flat form of a program that the C core reads."""
 
@@ -66,16 +66,22 @@ class ProgramTables:
     n_slots: int
 
 
-@dataclass
 class ProgramBuilder:
-    """Collects a program; sizes may be polynomials in named symbols."""
+    """Collects a program; sizes may be polynomials in named symbols.
 
-    symbols: list[str] = field(default_factory=list)
-    instructions: list[Instruction] = field(default_factory=list)
-    constants: list[Constant] = field(default_factory=list)
-    buffers: list[Buffer] = field(default_factory=list)
-    _exprs: dict[Size, int] = field(default_factory=dict)
-    _counts: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(4), 0))
+    Parameters
+    ----------
+    symbols : list of str
+        The program's run-time integers, in its order.
+    """
+
+    def __init__(self, symbols: list[str] | None = None) -> None:
+        self.symbols: list[str] = symbols if symbols is not None else []
+        self.instructions: list[Instruction] = []
+        self.constants: list[Constant] = []
+        self.buffers: list[Buffer] = []
+        self._exprs: dict[Size, int] = {}
+        self._counts: dict[int, int] = dict.fromkeys(range(4), 0)
 
     def expr(self, size: Size) -> int:
         """Return the number of a size's expression, adding it when it is new.

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 from rnnengine.graph import Dim, Size, UndecidedError, product
+from rnnengine.records import record
 
 __all__ = ["Buffer", "View"]
 
 CONSTANT, INPUT, OUTPUT, ARENA = range(4)
 
 
-@dataclass(frozen=True)
+@record
 class Buffer:
     """Memory of a program: kind (constant, input, output, arena), number of its kind, size.
 
@@ -26,7 +27,7 @@ class Buffer:
     size: Size
 
 
-@dataclass(frozen=True)
+@record
 class View:
     """A strided window of a buffer; offset and strides count elements."""
 

@@ -16,7 +16,7 @@ from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.loading import load
 from rnnengine.model import Model
 from rnnengine.ops import evaluate, infer_types
-from rnnengine.ops.oracle import bind_sizes
+from rnnengine.ops.binding import bind_sizes
 from rnnengine.passes.fix_sizes import fix_sizes
 from rnnengine.passes.fold import fold
 from rnnengine.passes.recover import recover

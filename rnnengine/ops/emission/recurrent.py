@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -14,6 +13,7 @@ from rnnengine.ops.recurrent.common import RecurrentAttrs
 from rnnengine.ops.registry import Array, attach
 from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
 from rnnengine.program.opcodes import Cell
+from rnnengine.records import record
 
 __all__: list[str] = []
 
@@ -23,7 +23,7 @@ _MASKED = {"carry": 0, "zero": 1}
 _DIRECTIONS = {"forward": 1, "reverse": 2, "bidirectional": 3}
 
 
-@dataclass(frozen=True)
+@record
 class _Tensor:
     """A weight [D, rows, ...]: an array known at load, or a view of what arrives at run time."""
 

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+
+from rnnengine.records import record
 
 __all__ = ["ACTIVATIONS", "Activation", "apply", "discontinuities"]
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@record
 class Activation:
     """An activation function and its parameters, rounded to float32 as the engine holds them.
 

@@ -29,7 +29,7 @@ row of y is the output of the step taken before it, zeros if there was none
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,6 +38,7 @@ from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.ops.recurrent.activations import Activation, apply
 from rnnengine.ops.registry import Array, Attrs, Values
 from rnnengine.ops.sizes import element
+from rnnengine.records import record
 
 __all__ = [
     "DIRECTIONS",
@@ -74,7 +75,7 @@ _DEFAULTS: dict[str, tuple[Activation, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class RecurrentAttrs:
     """Attributes of a recurrent node.
 
@@ -149,7 +150,7 @@ class RecurrentAttrs:
         return DIRECTIONS[self.direction]
 
 
-@dataclass(frozen=True)
+@record
 class Gate:
     """Applies gate activations in float64 and shows their inputs to a probe."""
 
