@@ -3,7 +3,7 @@
 from rnnengine.graph.dims import Dim, Size, UndecidedError, product, substitute, symbol, symbols_of
 from rnnengine.graph.graph import Fusion, Graph, Node, State, TensorType, Value, fresh
 from rnnengine.graph.lowered import LoweredBlock, LoweredMatrix, as_lowered
-from rnnengine.graph.packed import PackedMatrix, Packing, as_packed
+from rnnengine.graph.packed import PackedMatrix, Packing, as_integers, as_packed
 
 __all__ = [
     "Dim",
@@ -19,6 +19,7 @@ __all__ = [
     "TensorType",
     "UndecidedError",
     "Value",
+    "as_integers",
     "as_lowered",
     "as_packed",
     "fresh",

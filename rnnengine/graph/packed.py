@@ -11,20 +11,25 @@ matrix whose gates are multiplied apart consists of several such blocks, each wi
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from rnnengine.records import record
 
+if TYPE_CHECKING:
+    from rnnengine.graph.integers import ScaledIntegers
+
 __all__ = [
     "ALIGNMENT",
     "LAYOUT",
     "PANEL",
+    "KeptIntegers",
     "KeptMatrix",
     "PackedMatrix",
     "Packing",
     "aligned",
+    "as_integers",
     "as_packed",
     "block_size",
     "from_panels",
@@ -266,3 +271,12 @@ class PackedMatrix(KeptMatrix):
 def as_packed(value: object) -> PackedMatrix | None:
     """Return a constant that is kept packed in float32, None for any other."""
     return value if isinstance(value, PackedMatrix) else None
+
+
+class KeptIntegers:
+    """What :class:`rnnengine.graph.integers.ScaledIntegers` are known by; few loads meet one."""
+
+
+def as_integers(value: object) -> ScaledIntegers | None:
+    """Return a constant that is kept as integers with scales, None for any other."""
+    return cast("ScaledIntegers", value) if isinstance(value, KeptIntegers) else None

@@ -76,6 +76,7 @@ register(
         _stream_transpose,
         settle=_settle_transpose,
         symbolic=True,
+        moves=True,
     )
 )
 
@@ -130,6 +131,7 @@ register(
         _stream_concat,
         settle=_settle_concat,
         symbolic=True,
+        moves=True,
     )
 )
 
@@ -234,5 +236,6 @@ for _name in ("Identity", "Dropout"):
             functools.partial(_reference_copy, mask=_mask),
             functools.partial(_stream_copy, mask=_mask),
             symbolic=True,
+            moves=True,
         )
     )

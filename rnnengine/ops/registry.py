@@ -142,6 +142,9 @@ class Op:
         forms. See :mod:`rnnengine.passes.fold` for the settled form of each operator.
     symbolic : bool
         True where ``reference`` accepts object arrays of sizes.
+    moves : bool
+        True where ``reference`` only moves elements of its operands, by functions that
+        :class:`~rnnengine.graph.integers.ScaledIntegers` follows.
     window : callable(attrs, types, axes) -> Window or None
         Given the time axis of each input, how an output step depends on steps of the first input,
         where that is all that keeps ``stream`` from following; None in every other case. The time
@@ -155,6 +158,7 @@ class Op:
     value: Callable[[Attrs, Types, Known], list[Array] | None] | None = None
     settle: Callable[[Attrs, Types, Known], Settled | None] | None = None
     symbolic: bool = False
+    moves: bool = False
     window: Callable[[Attrs, Types, TimeAxes], Window | None] | None = None
 
 

@@ -100,6 +100,7 @@ register(
         _stream_reshape,
         settle=_settle_reshape,
         symbolic=True,
+        moves=True,
     )
 )
 
@@ -141,6 +142,7 @@ register(
         _stream_flatten,
         settle=_settle_flatten,
         symbolic=True,
+        moves=True,
     )
 )
 
@@ -237,5 +239,6 @@ for _name, _infer, _reference in (
             functools.partial(_stream_axes, op=_name),
             settle=functools.partial(_settle_axes, op=_name),
             symbolic=True,
+            moves=True,
         )
     )

@@ -161,6 +161,7 @@ register(
         _stream_slice,
         settle=_settle_slice,
         symbolic=True,
+        moves=True,
     )
 )
 
@@ -224,6 +225,7 @@ register(
         _stream_split,
         settle=_settle_split,
         symbolic=True,
+        moves=True,
     )
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, RNNEngineError, ShapeError, UnsupportedModelError
-from rnnengine.graph import Graph, Node, TensorType, UndecidedError, Value
+from rnnengine.graph import Graph, Node, TensorType, UndecidedError, Value, as_integers
 from rnnengine.ops import registry
 from rnnengine.ops.registry import Array
 from rnnengine.ops.sizes import as_sizes, check_size, fixed, size_array
@@ -115,7 +115,7 @@ class Inference:
         if (symbolic and not op.symbolic) or not self._affordable(outputs):
             return None
         try:
-            values = op.reference(node.attrs, [None if v is None else np.asarray(v) for v in known])
+            values = op.reference(node.attrs, [_operand(op, v) for v in known])
         except UndecidedError:
             return None
         return [_tidy(v, t) for v, t in zip(values, outputs, strict=False)]
@@ -131,8 +131,17 @@ class Inference:
         return True
 
 
+def _operand(op: registry.Op, value: Array | None) -> Array | None:
+    """A known value for the reference; integers with scales stay such where they only move."""
+    if value is None or (op.moves and as_integers(value) is not None):
+        return value
+    return np.asarray(value)
+
+
 def _tidy(value: Array, declared: TensorType) -> Array:
     """Objects that are all integers become an integer array; integers keep the declared type."""
+    if as_integers(value) is not None:
+        return value
     if value.dtype == object:
         sizes = [check_size(s) for s in as_sizes(value)]
         value = size_array(sizes).reshape(value.shape)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 
-from rnnengine.graph import Graph, Node, TensorType, fresh
+from rnnengine.graph import Graph, Node, TensorType, as_integers, fresh
 from rnnengine.ops import infer_types
 from rnnengine.ops.batchnorm import scale_and_shift
 from rnnengine.ops.registry import Array
@@ -19,7 +20,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
     """Scale the weights of a convolution, Gemm or MatMul by the BatchNormalization after it.
 
     Both must have constant parameters, and nobody else may read the product. Weights are scaled in
-    float64 and rounded once. A MatMul becomes a Gemm, because it gains a bias.
+    float64 and rounded once; of integers with scales, the scales are, where the factors are
+    positive. A MatMul becomes a Gemm, because it gains a bias.
     """
     if not any(node.op == "BatchNormalization" for node in graph.nodes):
         return graph
@@ -82,6 +84,12 @@ def _scaled(
     start = start * (node.attrs.get("beta", 1.0) if node.op == "Gemm" else 1.0)
     if start.size not in (1, factor.size) or start.shape[-1:] not in ((), (1,), factor.shape):
         return None
+    bias = (start.reshape(-1) * factor + shift).astype(np.float32)
+    kept = as_integers(weights)
+    if kept is not None and node.op != "ConvTranspose" and np.all(factor > 0):
+        return cast(Array, kept.scaled(_along(factor, axis, kept.ndim))), bias
+    if kept is not None:
+        return None
     wide = weights.astype(np.float64)
     if node.op == "ConvTranspose":
         group, shape = node.attrs.get("group", 1), wide.shape
@@ -90,8 +98,12 @@ def _scaled(
         )
         wide = split.reshape(shape)
     else:
-        wide = wide * factor.reshape([-1 if i == axis else 1 for i in range(wide.ndim)])
-    return wide.astype(np.float32), (start.reshape(-1) * factor + shift).astype(np.float32)
+        wide = wide * _along(factor, axis, wide.ndim)
+    return wide.astype(np.float32), bias
+
+
+def _along(factor: Array, axis: int, rank: int) -> Array:
+    return factor.reshape([-1 if i == axis else 1 for i in range(rank)])
 
 
 def _output_axis(node: Node, types: Mapping[str, TensorType], weights: Array) -> int | None:
