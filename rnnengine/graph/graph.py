@@ -8,13 +8,13 @@ versions already taken out by the importer; recurrent operators use the canonica
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from rnnengine.graph.dims import Size
-from rnnengine.records import field, record
+from rnnengine.records import field, record, replace
 
 __all__ = ["Fusion", "Graph", "Node", "State", "TensorType", "Value", "fresh"]
 
@@ -97,8 +97,15 @@ class Graph:
     fused: tuple[Fusion, ...] = ()
 
     def with_(self, **changes: Any) -> Graph:
-        """Return a copy with the given fields replaced."""
+        """Return a copy with the given fields replaced, or the graph itself where none changes."""
+        if all(getattr(self, name) is value for name, value in changes.items()):
+            return self
         return replace(self, **changes)
+
+    @cached_property
+    def derived(self) -> dict[object, Any]:
+        """What has been worked out of this graph, which does not change: types, its time line."""
+        return {}
 
     def producers(self) -> dict[str, Node]:
         """Map each computed value's name to the node that computes it."""

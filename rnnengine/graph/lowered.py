@@ -17,7 +17,6 @@ differ in what they do with activations; their weights are the same.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +33,7 @@ from rnnengine.graph.packed import (
     from_panels,
     to_panels,
 )
+from rnnengine.records import record, replace
 
 __all__ = [
     "COMPUTE_TYPES",
@@ -57,7 +57,7 @@ LARGEST_SCALE = 2.0**100
 """Scales lie between FLT_MIN and this."""
 
 
-@dataclass(frozen=True)
+@record
 class Layout:
     """How the codes of a compute type lie: name, element type, depth."""
 
@@ -76,7 +76,7 @@ COMPUTE_TYPES = tuple(LAYOUTS)
 """Compute types whose weights have fewer bytes than float32."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class LoweredBlock:
     """Codes of some gates of all directions, and what belongs to their rows.
 
@@ -100,6 +100,10 @@ class LoweredBlock:
     codes: Array
     scales: Array | None = None
     zeros: Array | None = None
+
+    # Blocks are told apart by identity: arrays have no equality that is true or false.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def panels(self) -> int:

@@ -43,7 +43,7 @@ PANEL = 16
 ALIGNMENT = 64
 """Bytes of a cache line, on which blocks start."""
 
-SMALLEST = np.float32(np.finfo(np.float32).tiny)
+SMALLEST = np.float32(2.0**-126)
 """What is below is +0 in every weight that is packed."""
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Dim, Graph, Size, TensorType, Value, substitute, symbols_of
+from rnnengine.records import replace
 
 __all__ = ["bind_attrs", "bind_graph", "bind_sizes"]
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError
-from rnnengine.ops.elementwise import as_computed, required
 from rnnengine.ops.recurrent.activations import apply
 from rnnengine.ops.registry import (
     Array,
@@ -29,7 +27,15 @@ from rnnengine.ops.registry import (
     Window,
     register,
 )
-from rnnengine.ops.sizes import check_size, element, present, require_dtype, unify
+from rnnengine.ops.sizes import (
+    as_computed,
+    check_size,
+    element,
+    present,
+    require_dtype,
+    required,
+    unify,
+)
 from rnnengine.ops.windows import (
     Slide,
     along_time,
@@ -40,7 +46,7 @@ from rnnengine.ops.windows import (
     taps,
     window_along,
 )
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = ["Convolution", "read_conv", "read_conv_transpose"]
 

@@ -24,15 +24,18 @@ from rnnengine.ops.registry import (
     register,
 )
 from rnnengine.ops.sizes import (
+    as_computed,
     at_least,
     broadcast,
     element,
+    objects,
     present,
     require_dtype,
+    required,
     truncated_quotient,
 )
 
-__all__ = ["UNARY", "as_computed", "objects", "required", "unary_activation"]
+__all__ = ["UNARY", "unary_activation"]
 
 UNARY: dict[str, Callable[[Attrs], Activation]] = {
     "Relu": lambda a: Activation("relu"),
@@ -80,23 +83,6 @@ UNARY: dict[str, Callable[[Attrs], Activation]] = {
 def unary_activation(op: str, attrs: Attrs) -> Activation:
     """Return the activation that a unary operator computes."""
     return UNARY[op](attrs)
-
-
-def required(values: Values, position: int) -> Array:
-    """Input at a position, which inference has checked to be there."""
-    found = values[position]
-    assert found is not None
-    return found
-
-
-def as_computed(value: Array) -> Array:
-    """Floats in float64; integers, booleans and objects as they are."""
-    return value.astype(np.float64) if value.dtype.kind == "f" else value
-
-
-def objects(*values: Array) -> bool:
-    """Whether any operand holds symbolic sizes."""
-    return any(v.dtype == object for v in values)
 
 
 _INTEGER: dict[str, Callable[[Array], Any]] = {

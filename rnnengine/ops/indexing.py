@@ -9,7 +9,6 @@ import numpy as np
 
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Size, TensorType, UndecidedError
-from rnnengine.ops.elementwise import as_computed, objects, required
 from rnnengine.ops.registry import (
     Array,
     Attrs,
@@ -22,7 +21,16 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import at_least, axis_of, present, require_dtype, unify
+from rnnengine.ops.sizes import (
+    as_computed,
+    at_least,
+    axis_of,
+    objects,
+    present,
+    require_dtype,
+    required,
+    unify,
+)
 
 __all__ = ["COMBINE"]
 

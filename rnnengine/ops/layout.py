@@ -9,7 +9,6 @@ import numpy as np
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Size, TensorType
 from rnnengine.ops import timeaxis
-from rnnengine.ops.elementwise import required
 from rnnengine.ops.registry import (
     Array,
     Attrs,
@@ -22,7 +21,16 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import as_sizes, axis_of, broadcast, element, ints, present, unify
+from rnnengine.ops.sizes import (
+    as_sizes,
+    axis_of,
+    broadcast,
+    element,
+    ints,
+    present,
+    required,
+    unify,
+)
 
 __all__ = ["known_sizes"]
 

@@ -7,7 +7,6 @@ import numpy as np
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Size, TensorType
 from rnnengine.ops import timeaxis
-from rnnengine.ops.elementwise import as_computed, required
 from rnnengine.ops.registry import (
     Array,
     Attrs,
@@ -19,7 +18,15 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import broadcast, element, present, require_dtype, unify
+from rnnengine.ops.sizes import (
+    as_computed,
+    broadcast,
+    element,
+    present,
+    require_dtype,
+    required,
+    unify,
+)
 
 __all__: list[str] = []
 

@@ -11,9 +11,17 @@ import numpy as np
 from rnnengine.errors import ShapeError
 from rnnengine.graph import TensorType, UndecidedError
 from rnnengine.ops import timeaxis
-from rnnengine.ops.elementwise import as_computed, objects, required
 from rnnengine.ops.registry import Array, Attrs, Known, Op, TimeAxes, Types, Values, register
-from rnnengine.ops.sizes import at_least, broadcast, equal, present, require_dtype
+from rnnengine.ops.sizes import (
+    as_computed,
+    at_least,
+    broadcast,
+    equal,
+    objects,
+    present,
+    require_dtype,
+    required,
+)
 
 __all__: list[str] = []
 

@@ -11,8 +11,6 @@ There is no instruction for it: :mod:`rnnengine.passes.loops` turns it into some
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from rnnengine.errors import ShapeError
@@ -31,6 +29,7 @@ from rnnengine.ops.registry import (
 )
 from rnnengine.ops.sizes import unify
 from rnnengine.ops.types import Inference
+from rnnengine.records import replace
 
 __all__ = ["body_types", "typed_body"]
 

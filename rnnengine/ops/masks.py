@@ -6,7 +6,6 @@ import numpy as np
 
 from rnnengine.errors import ShapeError
 from rnnengine.graph import TensorType
-from rnnengine.ops.elementwise import as_computed, required
 from rnnengine.ops.registry import (
     Array,
     Attrs,
@@ -18,7 +17,7 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import present, require_dtype
+from rnnengine.ops.sizes import as_computed, present, require_dtype, required
 
 __all__: list[str] = []
 

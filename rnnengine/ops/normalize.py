@@ -9,7 +9,6 @@ import numpy as np
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Size, TensorType
 from rnnengine.ops import timeaxis
-from rnnengine.ops.elementwise import as_computed, required
 from rnnengine.ops.registry import (
     Array,
     Attrs,
@@ -22,7 +21,16 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, broadcast, element, present, require_dtype, unify
+from rnnengine.ops.sizes import (
+    as_computed,
+    axis_of,
+    broadcast,
+    element,
+    present,
+    require_dtype,
+    required,
+    unify,
+)
 
 __all__: list[str] = []
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError
-from rnnengine.ops.elementwise import as_computed, objects, required
 from rnnengine.ops.layout import known_sizes
 from rnnengine.ops.registry import (
     Array,
@@ -22,7 +21,7 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, element, ints, present
+from rnnengine.ops.sizes import as_computed, axis_of, element, ints, objects, present, required
 from rnnengine.records import record
 
 __all__ = ["MODES", "Ends", "ends_of"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Size, TensorType
-from rnnengine.ops.elementwise import as_computed, required
 from rnnengine.ops.registry import (
     Array,
     Attrs,
@@ -25,7 +23,7 @@ from rnnengine.ops.registry import (
     Window,
     register,
 )
-from rnnengine.ops.sizes import present, require_dtype
+from rnnengine.ops.sizes import as_computed, present, require_dtype, required
 from rnnengine.ops.windows import (
     Slide,
     along_time,
@@ -35,6 +33,7 @@ from rnnengine.ops.windows import (
     taps,
     window_along,
 )
+from rnnengine.records import replace
 
 __all__ = ["GLOBAL_POOLS", "POOLS", "pool_counts", "read_pool"]
 

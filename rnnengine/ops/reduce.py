@@ -10,7 +10,6 @@ import numpy as np
 
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Size, TensorType, UndecidedError
-from rnnengine.ops.elementwise import as_computed, objects, required
 from rnnengine.ops.layout import known_sizes
 from rnnengine.ops.registry import (
     Array,
@@ -24,7 +23,16 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype
+from rnnengine.ops.sizes import (
+    as_computed,
+    axis_of,
+    element,
+    ints,
+    objects,
+    present,
+    require_dtype,
+    required,
+)
 
 __all__ = ["REDUCTIONS", "reduced_axes"]
 

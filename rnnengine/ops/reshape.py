@@ -8,7 +8,6 @@ import numpy as np
 
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError, product
-from rnnengine.ops.elementwise import required
 from rnnengine.ops.layout import known_sizes
 from rnnengine.ops.registry import (
     Array,
@@ -22,7 +21,7 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, element, ints, present, unify
+from rnnengine.ops.sizes import axis_of, element, ints, present, required, unify
 
 __all__: list[str] = []
 

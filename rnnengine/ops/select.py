@@ -6,7 +6,6 @@ import numpy as np
 
 from rnnengine.errors import ShapeError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError
-from rnnengine.ops.elementwise import required
 from rnnengine.ops.layout import known_sizes
 from rnnengine.ops.registry import (
     Array,
@@ -20,7 +19,7 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype, unify
+from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype, required, unify
 from rnnengine.records import record
 
 __all__ = ["Cut", "cuts"]

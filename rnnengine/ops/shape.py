@@ -10,7 +10,6 @@ import numpy as np
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError, product
 from rnnengine.ops import timeaxis
-from rnnengine.ops.elementwise import as_computed, required
 from rnnengine.ops.layout import known_sizes
 from rnnengine.ops.registry import (
     Array,
@@ -23,7 +22,16 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import as_sizes, element, ints, present, size_array, truncated_quotient
+from rnnengine.ops.sizes import (
+    as_computed,
+    as_sizes,
+    element,
+    ints,
+    present,
+    required,
+    size_array,
+    truncated_quotient,
+)
 
 __all__: list[str] = []
 

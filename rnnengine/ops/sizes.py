@@ -1,4 +1,4 @@
-"""Rules for symbolic sizes that operators share: equality, order, broadcasting.
+"""What operators share: operands by position, and the rules for symbolic sizes.
 
 A symbol stands for any size from 0 up. A question whose answer depends on the symbols raises
 :class:`UndecidedError`; two sizes that must be equal but are not known to be raise :class:`Clash`.
@@ -13,10 +13,11 @@ import numpy as np
 
 from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError
-from rnnengine.ops.registry import Array, Types
+from rnnengine.ops.registry import Array, Types, Values
 
 __all__ = [
     "Clash",
+    "as_computed",
     "as_sizes",
     "at_least",
     "axis_of",
@@ -26,8 +27,10 @@ __all__ = [
     "equal",
     "fixed",
     "ints",
+    "objects",
     "present",
     "require_dtype",
+    "required",
     "size_array",
     "truncated_quotient",
     "unify",
@@ -114,13 +117,31 @@ def broadcast(shapes: Sequence[tuple[Size, ...]], what: str) -> tuple[Size, ...]
     return tuple(result)
 
 
+def required(values: Values, position: int) -> Array:
+    """Input at a position, which inference has checked to be there."""
+    found = values[position]
+    assert found is not None
+    return found
+
+
+def as_computed(value: Array) -> Array:
+    """Floats in float64; integers, booleans and objects as they are."""
+    return value.astype(np.float64) if value.dtype.kind == "f" else value
+
+
+def objects(*values: Array) -> bool:
+    """Whether any operand holds symbolic sizes."""
+    return any(v.dtype == object for v in values)
+
+
 def check_size(size: Size) -> Size:
     """Bound the growth of shape arithmetic, which a hostile file can square again and again."""
     if isinstance(size, Dim):
-        if len(size.terms) > _MAX_TERMS or any(len(m) > _MAX_TERMS for m, _ in size.terms):
+        if len(size.terms) > _MAX_TERMS or max([len(m) for m, _ in size.terms]) > _MAX_TERMS:
             raise ModelFormatError(f"shape arithmetic has more than {_MAX_TERMS} terms")
-        if any(abs(c) > _INT64 or any(p > _MAX_TERMS for _, p in m) for m, c in size.terms):
-            raise ModelFormatError("shape arithmetic exceeds 64 bits")
+        for monomial, factor in size.terms:
+            if abs(factor) > _INT64 or any([p > _MAX_TERMS for _, p in monomial]):
+                raise ModelFormatError("shape arithmetic exceeds 64 bits")
     elif abs(size) > _INT64:
         raise ModelFormatError("shape arithmetic exceeds 64 bits")
     return size

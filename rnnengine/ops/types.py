@@ -164,7 +164,9 @@ def infer_types(graph: Graph) -> dict[str, TensorType]:
     ShapeError, UnsupportedModelError, ModelFormatError
         Naming the node that is contradictory or not supported.
     """
-    inference = Inference(graph.inputs, graph.constants)
-    for node in graph.nodes:
-        inference.add(node)
-    return inference.types
+    if "types" not in graph.derived:
+        inference = Inference(graph.inputs, graph.constants)
+        for node in graph.nodes:
+            inference.add(node)
+        graph.derived["types"] = inference.types
+    return dict(graph.derived["types"])

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.graph import Dim, Size, UndecidedError
 from rnnengine.ops.registry import Attrs, NotAlongTime, Window
 from rnnengine.ops.sizes import check_size
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = ["AUTO_PADS", "Slide", "along_time", "read_slides", "settled_attrs", "slides_of", "taps"]
 

@@ -12,7 +12,6 @@ they are made of; so whether two steps of an unrolled loop have the same weights
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +19,7 @@ import numpy as np
 from rnnengine.graph import Node, Size
 from rnnengine.ops.registry import Array
 from rnnengine.passes.match import Index
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = ["Affine", "Expr", "Memo", "Source", "Term", "affine", "as_rows", "evaluate_weight"]
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from rnnengine.graph import Graph, Node, Size, State, TensorType, Value, fresh
 from rnnengine.ops.registry import Window
 from rnnengine.passes.timeline import Timeline
+from rnnengine.records import replace
 
 __all__ = ["convolution_state"]
 

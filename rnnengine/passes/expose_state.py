@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
@@ -11,6 +9,7 @@ from rnnengine.graph import Graph, Node, State, TensorType, Value, fresh, symbol
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import describe
 from rnnengine.passes.timeline import Timeline
+from rnnengine.records import replace
 
 __all__ = ["carried", "expose_state", "starts_constant"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from rnnengine.graph import (
 from rnnengine.ops import NotAlongTime, registry
 from rnnengine.ops.registry import Array
 from rnnengine.ops.types import Inference, describe
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = ["TiedError", "Walk"]
 

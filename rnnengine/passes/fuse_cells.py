@@ -8,7 +8,6 @@ step's input depends on the step before (a decoder that reads its own output), t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from posixpath import commonprefix
 from typing import Any
 
@@ -24,6 +23,7 @@ from rnnengine.passes.find_cells import find_cells, head_of
 from rnnengine.passes.match import Index
 from rnnengine.passes.order import ordered
 from rnnengine.passes.prune import prune
+from rnnengine.records import replace
 
 __all__ = ["fuse_cells"]
 

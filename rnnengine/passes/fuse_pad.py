@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from rnnengine.graph import Dim, Graph, Node
 from rnnengine.ops import infer_types
+from rnnengine.records import replace
 
 __all__ = ["fuse_pad"]
 

@@ -6,7 +6,6 @@ become one recurrent node, both are detours.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +13,7 @@ from rnnengine.graph import Graph, Node, fresh
 from rnnengine.passes.match import Index
 from rnnengine.passes.order import ordered
 from rnnengine.passes.prune import prune
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = ["join_slices"]
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Graph, Size, TensorType, Value
 from rnnengine.ops.types import describe
 from rnnengine.passes.timeline import Timeline
+from rnnengine.records import replace
 
 __all__ = ["LENGTHS", "own_lengths", "with_lengths"]
 

@@ -8,7 +8,6 @@ loop of a fixed number of steps is written out, step by step. What remains is re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from rnnengine.passes.all_steps import NotAllStepsError, over_time
 from rnnengine.passes.fold import fold
 from rnnengine.passes.fuse_cells import fuse_cells
 from rnnengine.passes.order import ordered
+from rnnengine.records import replace
 
 __all__ = ["without_loops"]
 

@@ -59,6 +59,14 @@ def find_timeline(graph: Graph, *, windows: bool = False) -> Timeline | None:
     Timeline or None
         None where no input axis is a recurrent node's sequence axis.
     """
+    key = "timeline", windows
+    if key not in graph.derived:
+        graph.derived[key] = _search(graph, windows)
+    found: Timeline | None = graph.derived[key]
+    return found
+
+
+def _search(graph: Graph, windows: bool) -> Timeline | None:
     types = infer_types(graph)
     found = [
         line

@@ -6,11 +6,10 @@ output back again. ``y = flip(RNN(flip(x)))`` is the layer in the other directio
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rnnengine.graph import Graph, Node, TensorType, fresh
 from rnnengine.ops import infer_types
 from rnnengine.passes.prune import prune
+from rnnengine.records import replace
 
 __all__ = ["unflip"]
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 from rnnengine.graph import Dim, Size, UndecidedError, product
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = ["Buffer", "View"]
 

@@ -29,7 +29,6 @@ row of y is the output of the step taken before it, zeros if there was none
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -38,7 +37,7 @@ from rnnengine.errors import ShapeError, UnsupportedModelError
 from rnnengine.ops.recurrent.activations import Activation, apply
 from rnnengine.ops.registry import Array, Attrs, Values
 from rnnengine.ops.sizes import element
-from rnnengine.records import record
+from rnnengine.records import record, replace
 
 __all__ = [
     "DIRECTIONS",
@@ -114,8 +113,7 @@ class RecurrentAttrs:
     @classmethod
     def read(cls, op: str, attrs: Attrs) -> RecurrentAttrs:
         """Build from a node's attributes, with the default activations of the layer."""
-        known = {f.name for f in fields(cls)}
-        extra = set(attrs) - known
+        extra = set(attrs) - set(cls.__match_args__)
         if extra:
             raise UnsupportedModelError(f"{op}: unknown attributes {sorted(extra)}")
         read = cls(**attrs)
@@ -138,11 +136,11 @@ class RecurrentAttrs:
                 f"{op}: activations are {activations}; expected {len(_DEFAULTS[op])} for each of "
                 f"{count} directions"
             )
-        return cls(**{**read.mapping(), "activations": activations})
+        return read if read.activations else replace(read, activations=activations)
 
     def mapping(self) -> dict[str, Any]:
         """Return the attributes as a node carries them."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: getattr(self, name) for name in self.__match_args__}
 
     @property
     def reversed_directions(self) -> tuple[bool, ...]:
