@@ -45,7 +45,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rnnengine.graph import Dim, Graph, Node, Size, as_integers, as_packed
+from rnnengine.graph import Dim, Graph, Node, Size, as_integers, as_lowered, as_packed
 from rnnengine.ops import registry
 from rnnengine.ops.registry import Array
 from rnnengine.ops.sizes import as_sizes, axis_of
@@ -81,7 +81,8 @@ def fold(graph: Graph) -> Graph:
 
 
 def _rounded(value: Array, dtype: np.dtype[np.generic]) -> Array:
-    if value.dtype == dtype and (as_packed(value) or as_integers(value)) is not None:
+    kept = as_packed(value), as_lowered(value), as_integers(value)
+    if value.dtype == dtype and any(form is not None for form in kept):
         return value
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(value.astype(dtype, copy=False)).reshape(value.shape)

@@ -1,6 +1,6 @@
 """What operators emit: views of buffers and instructions, with no C behind them."""
 
-from rnnengine.program.builder import ProgramBuilder, ProgramTables
+from rnnengine.program.builder import Matrix, ProgramBuilder, ProgramTables
 from rnnengine.program.emitter import Emitter
 from rnnengine.program.opcodes import (
     ACTIVATION_IDS,
@@ -20,6 +20,7 @@ __all__ = [
     "REDUCTION_IDS",
     "Buffer",
     "Emitter",
+    "Matrix",
     "Opcode",
     "ProgramBuilder",
     "ProgramTables",

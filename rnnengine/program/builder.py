@@ -8,18 +8,27 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Dim, Size, as_packed, product
+from rnnengine.graph import Dim, LoweredBlock, Packing, Size, as_lowered, as_packed, product
 from rnnengine.graph.packed import block_size
-from rnnengine.program.opcodes import Opcode
+from rnnengine.program.opcodes import ELEMENT_IDS, Opcode
 from rnnengine.program.view import ARENA, CONSTANT, INPUT, OUTPUT, Buffer, View
 from rnnengine.records import record
 
-__all__ = ["MAX_RANK", "MAX_SYMBOLS", "Constant", "Instruction", "ProgramBuilder", "ProgramTables"]
+__all__ = [
+    "MAX_RANK",
+    "MAX_SYMBOLS",
+    "Constant",
+    "Instruction",
+    "Matrix",
+    "ProgramBuilder",
+    "ProgramTables",
+]
 
 MAX_RANK = 8
 MAX_SYMBOLS = 8
 MAX_POWER = 8
 _LARGEST = 2**63 - 1
+_HALVES = {"bfloat16": "bf16", "float16": "f16"}
 
 Array = np.ndarray[Any, Any]
 
@@ -41,6 +50,32 @@ class Constant:
     array: Array
     packed: bool
     ready: bool = False
+
+
+@record
+class Matrix:
+    """A packed matrix as operands of an instruction.
+
+    Attributes
+    ----------
+    weights : View
+        Flat; the element type of its buffer is that of the matrix.
+    scale, offset, zero : View or None
+        What belongs to integer weights, as ``src_c/core/matrix.h`` lists it.
+    bits : int
+        1 where the activations of integer weights have 8 bits, 0 otherwise.
+    """
+
+    weights: View
+    scale: View | None = None
+    offset: View | None = None
+    zero: View | None = None
+    bits: int = 0
+
+    @property
+    def beside(self) -> tuple[View | None, View | None, View | None]:
+        """Scale, offset and zero point."""
+        return self.scale, self.offset, self.zero
 
 
 @record
@@ -148,6 +183,31 @@ class ProgramBuilder:
             self.constants.append(Constant(array, packed=True))
         size = block_size(directions, gates, units, k)
         return View.whole(self.buffer(CONSTANT, size), (size,))
+
+    def matrix(self, matrices: Array, gates: int = 1) -> Matrix:
+        """As :meth:`packed`, for weights of any type: those that were lowered stay so."""
+        lowered = as_lowered(matrices)
+        if lowered is None:
+            return Matrix(self.packed(matrices, gates))
+        block = lowered.packed_as(Packing((gates,))).block(gates)
+        assert block is not None
+        if block.scales is None:
+            return Matrix(self._ready(block.codes, ELEMENT_IDS[_HALVES[block.compute_type]]))
+        return self._integers(block, block.scales)
+
+    def _integers(self, block: LoweredBlock, scales: Array) -> Matrix:
+        return Matrix(
+            self._ready(block.codes, ELEMENT_IDS["i8"]),
+            self._ready(scales, ELEMENT_IDS["f32"]),
+            self._ready(block.offsets, ELEMENT_IDS["i32"]),
+            None if block.zeros is None else self._ready(block.zeros, ELEMENT_IDS["i32"]),
+            int(block.compute_type == "int8_fast"),
+        )
+
+    def _ready(self, array: Array, dtype: int) -> View:
+        """Make a constant of a flat array that belongs to the graph and is used as it lies."""
+        self.constants.append(Constant(array, packed=True, ready=True))
+        return View.whole(self.buffer(CONSTANT, array.size, dtype), (array.size,))
 
     def emit(
         self,

@@ -12,6 +12,7 @@ __all__ = [
     "BINARY_IDS",
     "COMBINATION_IDS",
     "COMPARISON_IDS",
+    "ELEMENT_IDS",
     "REDUCTION_IDS",
     "Cell",
     "Opcode",
@@ -95,6 +96,9 @@ REDUCTION_IDS = {
 
 COMBINATION_IDS = {"none": 0, "add": 1, "mul": 2, "max": 3, "min": 4}
 """What a scatter does with the element that was there, by number in ``src_c/core/op_index.c``."""
+
+ELEMENT_IDS = {"f32": 0, "i32": 1, "bf16": 2, "f16": 3, "i8": 4}
+"""Element types of buffers, by number in ``src_c/core/program.h``; after i32: of weights only."""
 
 _ACTIVATIONS = (
     "identity",

@@ -17,7 +17,7 @@ CONSTANT, INPUT, OUTPUT, ARENA = range(4)
 class Buffer:
     """Memory of a program: kind (constant, input, output, arena), number of its kind, size.
 
-    ``size`` counts elements; ``dtype`` is 0 for float32, 1 for int32.
+    ``size`` counts elements; ``dtype`` is a number of ``ELEMENT_IDS``.
     """
 
     kind: int

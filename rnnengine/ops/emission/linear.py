@@ -8,7 +8,7 @@ from rnnengine.errors import UnsupportedModelError
 from rnnengine.graph import Dim, Node, Size
 from rnnengine.ops.recurrent.activations import Activation
 from rnnengine.ops.registry import Array, attach
-from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
+from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Matrix, Opcode, View
 
 __all__ = ["pack_matrix"]
 
@@ -26,24 +26,25 @@ def pack_matrix(out: Emitter, node: Node, view: View) -> View:
     return packed
 
 
-def _weights(out: Emitter, node: Node, name: str, transpose: bool, scale: float) -> View:
+def _weights(out: Emitter, node: Node, name: str, transpose: bool, scale: float) -> Matrix:
     """Pack a [K, N] matrix (or [N, K] when transposed), times a number."""
     known = out.known(name)
     if known is not None and scale != 1.0:
         known = (known.astype(np.float64) * scale).astype(np.float32)
     if known is not None:
         matrix = known if transpose else known.T
-        return out.builder.packed(matrix)
+        return out.builder.matrix(matrix)
     view = _scaled(out, node, out.read(name), scale)
-    return pack_matrix(out, node, (view if transpose else view.permute((1, 0))).unsqueeze([0]))
+    turned = view if transpose else view.permute((1, 0))
+    return Matrix(pack_matrix(out, node, turned.unsqueeze([0])))
 
 
-def _vector(out: Emitter, node: Node, name: str) -> View:
+def _vector(out: Emitter, node: Node, name: str) -> Matrix:
     """Pack a vector [K] as the matrix [K, 1]."""
     known = out.known(name)
     if known is not None:
-        return out.builder.packed(known.reshape(1, -1))
-    return pack_matrix(out, node, out.read(name).unsqueeze([0, 1]))
+        return Matrix(out.builder.packed(known.reshape(1, -1)))
+    return Matrix(pack_matrix(out, node, out.read(name).unsqueeze([0, 1])))
 
 
 def _scaled(out: Emitter, node: Node, view: View, scale: float) -> View:
@@ -75,7 +76,7 @@ def _emit_product(
     out: Emitter,
     node: Node,
     x: View,
-    weights: View,
+    matrix: Matrix,
     bias: View,
     target: View,
     act: Activation,
@@ -83,11 +84,11 @@ def _emit_product(
     units = target.shape[-1]
     if isinstance(units, Dim):
         raise UnsupportedModelError(f"{node.name}: the number of columns {units} varies")
-    ints = [ACTIVATION_IDS[act.name], units, 0]
+    ints = [ACTIVATION_IDS[act.name], units, matrix.bits]
     floats = [act.alpha, act.beta, act.gamma]
     place = target if target.rows_packed else out.temporary(target.shape)
-    extra = [None, None, None]  # scale, offset and zero point of integer weights
-    out.emit(node, Opcode.LINEAR, [out.rows(x), weights, bias, place, *extra], ints, floats)
+    operands = [out.rows(x), matrix.weights, bias, place, *matrix.beside]
+    out.emit(node, Opcode.LINEAR, operands, ints, floats)
     if place is not target:
         out.copy(place, target)
 

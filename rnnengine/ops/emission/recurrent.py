@@ -7,11 +7,11 @@ from typing import cast
 
 import numpy as np
 
-from rnnengine.graph import Dim, Node, Size, as_packed
+from rnnengine.graph import Dim, Node, Packing, Size, as_lowered, as_packed
 from rnnengine.ops.emission.linear import pack_matrix
 from rnnengine.ops.recurrent.common import RecurrentAttrs
 from rnnengine.ops.registry import Array, attach
-from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Opcode, View
+from rnnengine.program import ACTIVATION_IDS, BINARY_IDS, Emitter, Matrix, Opcode, View
 from rnnengine.program.opcodes import Cell
 from rnnengine.records import record
 
@@ -42,7 +42,7 @@ class _Tensor:
     def rows(self, start: int, count: int) -> _Tensor:
         """Take rows of every direction."""
         if self.known is not None:
-            kept = as_packed(self.known)
+            kept = as_lowered(self.known) or as_packed(self.known)
             rows = self.known[:, start : start + count] if kept is None else kept.rows(start, count)
             return _Tensor(cast(Array, rows), None)
         assert self.view is not None
@@ -97,6 +97,26 @@ class _Weights:
             start = start + view.shape[1]
         return _Tensor(None, joined)
 
+    def apart(
+        self, recurrent: _Tensor, size: int, always: bool = False
+    ) -> tuple[_Tensor, _Tensor | None]:
+        """Recurrent weights of a GRU: all, or those of r and z and those of the candidate.
+
+        Weights that are no float32 are apart in any GRU: their products are not part of the step.
+        """
+        lowered = as_lowered(recurrent.known)
+        if lowered is not None:
+            recurrent = _Tensor(cast(Array, lowered.packed_as(Packing((2, 1)))), None)
+        elif not always:
+            return recurrent, None
+        return recurrent.rows(0, 2 * size), recurrent.rows(2 * size, size)
+
+    def matrix(self, tensor: _Tensor, gates: int) -> Matrix:
+        """Pack a matrix [D, gates*units, k], whose weights may be of any type."""
+        if tensor.known is not None:
+            return self.out.builder.matrix(tensor.known, gates)
+        return Matrix(self.pack(tensor, gates))
+
     def pack(self, tensor: _Tensor, gates: int) -> View:
         """Pack [D, gates*units, k] (or [D, gates*units]) of all directions, one after the other."""
         if tensor.known is not None:
@@ -118,8 +138,18 @@ class _Weights:
         return whole
 
 
-def _gate_weights(w: _Weights, attrs: RecurrentAttrs, op: str, count: int) -> list[View | None]:
-    """Operands 1 to 5: input weights, bias, recurrent weights, GRU candidate weights and bias."""
+@record
+class _Gates:
+    """What the gates are computed from; ``inner`` is the bias of a GRU's candidate's product."""
+
+    kernel: Matrix
+    bias: View
+    recurrent: Matrix
+    candidate: Matrix | None = None
+    inner: View | None = None
+
+
+def _gate_weights(w: _Weights, attrs: RecurrentAttrs, op: str, count: int) -> _Gates:
     gates, size = _GATES[op], attrs.hidden_size
     kernel, recurrent = w.input(1), w.input(2)
     b_w, b_r = w.input(3), w.input(4)
@@ -131,28 +161,30 @@ def _gate_weights(w: _Weights, attrs: RecurrentAttrs, op: str, count: int) -> li
         outer = w.sum(b_w.rows(0, 2 * size), b_r.rows(0, 2 * size), (count, 2 * size))
         bias = w.join([outer, b_w.rows(2 * size, size)])
         inner = w.pack(b_r.rows(2 * size, size), 1)
-        return [w.pack(kernel, 3), w.pack(bias, 3), w.pack(recurrent, 3), None, inner]
-    bias = w.sum(b_w, b_r, shape)
-    if op == "GRU":
-        gate_rows, candidate = recurrent.rows(0, 2 * size), recurrent.rows(2 * size, size)
-        return [
-            w.pack(kernel, 3),
+        gate_rows, candidate = w.apart(recurrent, size)
+        return _Gates(
+            w.matrix(kernel, 3),
             w.pack(bias, 3),
-            w.pack(gate_rows, 2),
-            w.pack(candidate, 1),
-            None,
-        ]
-    return [w.pack(kernel, gates), w.pack(bias, gates), w.pack(recurrent, gates), None, None]
+            w.matrix(gate_rows, 3 if candidate is None else 2),
+            w.matrix(candidate, 1) if candidate else None,
+            inner,
+        )
+    packed = w.matrix(kernel, gates), w.pack(w.sum(b_w, b_r, shape), gates)
+    if op != "GRU":
+        return _Gates(*packed, w.matrix(recurrent, gates))
+    gate_rows, candidate = w.apart(recurrent, size, always=True)
+    assert candidate is not None
+    return _Gates(*packed, w.matrix(gate_rows, 2), w.matrix(candidate, 1))
 
 
-def _projection(w: _Weights, count: int) -> list[View | None]:
-    """Operands 7 and 8: the packed projection and its zero bias."""
+def _projection(w: _Weights, count: int) -> tuple[Matrix, View] | None:
+    """The packed projection and its zero bias."""
     proj = w.input(9)
     if proj is None:
-        return [None, None]
+        return None
     width = proj.width(1)
     zeros = _Tensor(np.zeros((count, width), np.float32), None)
-    return [w.pack(proj, 1), w.pack(zeros, 1)]
+    return w.matrix(proj, 1), w.pack(zeros, 1)
 
 
 def _numbers(op: str, attrs: RecurrentAttrs, width: int) -> tuple[list[int], list[float]]:
@@ -201,11 +233,18 @@ def _emit(out: Emitter, node: Node) -> None:
     assert not isinstance(width, Dim)
     peephole = w.input(8)
     lengths = node.inputs[5] if len(node.inputs) > 5 else None
+    gates, proj = _gate_weights(w, attrs, node.op, count), _projection(w, count)
+    matrices = [gates.kernel, gates.recurrent, gates.candidate, proj[0] if proj else None]
     operands: list[View | None] = [
         out.rows(out.read(x_name)),
-        *_gate_weights(w, attrs, node.op, count),
+        gates.kernel.weights,
+        gates.bias,
+        gates.recurrent.weights,
+        gates.candidate.weights if gates.candidate else None,
+        gates.inner,
         w.pack(peephole, 3) if peephole else None,
-        *_projection(w, count),
+        proj[0].weights if proj else None,
+        proj[1] if proj else None,
         out.read(lengths) if lengths else None,
         _initial(out, node, 6),
         _initial(out, node, 7),
@@ -222,8 +261,9 @@ def _emit(out: Emitter, node: Node) -> None:
     mask = node.inputs[10] if len(node.inputs) > 10 else None
     operands.append(out.read(mask) if mask else None)
     ints, floats = _numbers(node.op, attrs, width)
-    ints += [_MASKED[attrs.masked_output], 0]
-    operands += [None] * 12  # scale, offset and zero point of each matrix of integer weights
+    for matrix in matrices:
+        operands += matrix.beside if matrix else (None, None, None)
+    ints += [_MASKED[attrs.masked_output], max(m.bits for m in matrices if m)]
     out.emit(node, Opcode.RECURRENT, operands, ints, floats)
     for made, place in places:
         out.copy(made, place)
