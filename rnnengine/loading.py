@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -41,6 +41,8 @@ def load(
     threads: int | None = None,
     batch: str | None = None,
     time: str | None = None,
+    compute_type: str | None = None,
+    keep: Iterable[str] = (),
 ) -> Model:
     """Load a model file; its format is told by its content.
 
@@ -92,6 +94,16 @@ def load(
         without it. A length that the export computed with as a plain number (a sum over the steps
         divided by 50) cannot be told from any other number and stays: compare with the framework
         at another length.
+    compute_type : str, optional
+        How products with constant weights are computed, in recurrent layers, matrix products and
+        convolutions of one group: ``"bfloat16"`` or ``"float16"`` (weights of 16 bits, float32
+        arithmetic), ``"int8"`` (weights of 8 bits, activations of 16), ``"int8_fast"`` (both of 8
+        bits), ``"auto"`` (for each layer what is fastest on this machine, never slower than
+        float32), or ``"float32"``. The model holds these weights alone. Default: as the file has
+        them. ``Model.choices`` says what became of each layer.
+    keep : iterable of str
+        Layers that stay in float32: names as ``Model.choices`` has them, patterns with ``*`` and
+        ``?``, or what stands in front of a dot or slash in a name.
 
     Returns
     -------
@@ -114,6 +126,7 @@ def load(
             raise ValueError(f"{word} is {said!r}; accepted: None, 'dynamic'")
         if said is not None:
             free.append(word)
+    lowered = _lowered(compute_type, keep)
     content, name = read_source(source, mmap=mmap)
     fixed = dict(constants or {})
     parse = partial(
@@ -131,26 +144,40 @@ def load(
     )
     with _told(name):
         if free:
-            return Model(parse(), threads, free=free)
+            return Model(parse(), threads, free=free, **lowered)
 
         def inputs() -> tuple[Value, ...]:
             return model_inputs(content, name, constants=fixed, replacements=replacements)
 
-        return _made(parse, inputs, threads)
+        return _made(parse, inputs, threads, lowered)
+
+
+def _lowered(compute_type: str | None, keep: Iterable[str]) -> dict[str, Any]:
+    """Arguments of a model whose layers have a compute type; refuse what nothing could mean."""
+    if compute_type is None and not keep:
+        return {}
+    from rnnengine.compiler.lowering import check_request  # noqa: PLC0415 - few models need it
+
+    return {"compute_type": compute_type, "keep": check_request(compute_type, keep)}
 
 
 def _made(
-    parse: Callable[..., Graph], inputs: Callable[[], tuple[Value, ...]], threads: int | None
+    parse: Callable[..., Graph],
+    inputs: Callable[[], tuple[Value, ...]],
+    threads: int | None,
+    lowered: Mapping[str, Any],
 ) -> Model:
     """Make a model for all sizes or, where its arithmetic has no general answer, for each."""
     try:
-        return Model(parse(), threads)
+        return Model(parse(), threads, **lowered)
     except UnsupportedModelError as error:
         try:
             found = inputs()
         except (RNNEngineError, ImportError):  # no such model, or no package that could tell
             raise error from None
-        sized = SizedModel.attempt(lambda sizes: parse(sizes=sizes), found, str(error), threads)
+        sized = SizedModel.attempt(
+            lambda sizes: parse(sizes=sizes), found, str(error), threads, **lowered
+        )
         if sized is None:
             raise
         return sized
@@ -180,6 +207,8 @@ def from_torch(
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
     threads: int | None = None,
+    compute_type: str | None = None,
+    keep: Iterable[str] = (),
 ) -> Model:
     """Make a model of a ``torch.nn.Module`` in memory, by ``torch.export``.
 
@@ -195,6 +224,8 @@ def from_torch(
     dynamic_shapes : optional
         As ``torch.export.export`` takes it, in place of all axes open.
     threads : int, optional
+    compute_type : str, optional
+    keep : iterable of str
         As in :func:`load`.
 
     Returns
@@ -210,12 +241,13 @@ def from_torch(
         ``torch.export`` cannot follow the module, or it calls an operator, or has an argument,
         that is not supported; names node, operator and argument.
     """
+    lowered = _lowered(compute_type, keep)
     content, name = module_content(
         module, example_inputs, kwargs=kwargs, dynamic_shapes=dynamic_shapes
     )
     with _told(name):
         parse = partial(parse_graph, content, name)
-        return _made(parse, lambda: model_inputs(content, name), threads)
+        return _made(parse, lambda: model_inputs(content, name), threads, lowered)
 
 
 def cpu_info() -> dict[str, Any]:

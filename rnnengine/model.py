@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rnnengine._c import cpu
 from rnnengine._c.convert import to_array
 from rnnengine._c.plan import Plan
 from rnnengine._c.runtime import Runner
-from rnnengine.compiler import Form, Outline, Source, Variants
+from rnnengine.compiler import Form, Outline, Source, Variants, choices_of, compute_type_of
 from rnnengine.errors import RNNEngineError, ShapeError, UnsupportedModelError
 from rnnengine.records import record
 from rnnengine.stream import Stream
@@ -17,7 +17,8 @@ from rnnengine.stream import Stream
 if TYPE_CHECKING:
     import numpy as np
 
-    from rnnengine.graph import Fusion, Graph, TensorType, Value
+    from rnnengine.compiler.lowering import Lowering
+    from rnnengine.graph import Choice, Fusion, Graph, TensorType, Value
 
 __all__ = ["Model", "SizedModel", "TensorInfo"]
 
@@ -47,6 +48,9 @@ class Model(Runner):
         As in :func:`rnnengine.load`.
     free : sequence of str
         Sizes to free that the graph writes down: ``'batch'``, ``'time'``.
+    compute_type : str, optional
+    keep : iterable of str
+        As in :func:`rnnengine.load`.
 
     Attributes
     ----------
@@ -67,10 +71,17 @@ class Model(Runner):
     isa: str
 
     def __init__(
-        self, graph: Graph, threads: int | None = None, *, free: Sequence[str] = ()
+        self,
+        graph: Graph,
+        threads: int | None = None,
+        *,
+        free: Sequence[str] = (),
+        compute_type: str | None = None,
+        keep: Iterable[str] = (),
     ) -> None:
         self.isa = cpu.chosen()
-        self._source = Source(graph, self.isa, free=free)
+        lowering = _requested(compute_type, keep, self.isa)
+        self._source = Source(graph, self.isa, free=free, lowering=lowering)
         self._form = self._source.form()
         self._with_lengths: Plan | None = None
         self._variants: Variants | None = None
@@ -90,6 +101,16 @@ class Model(Runner):
         return self.graph.fused
 
     @property
+    def compute_type(self) -> str:
+        """How the layers are computed: float32, the one type that some have, or ``'mixed'``."""
+        return compute_type_of(self.graph)
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """How each layer with weights is computed: node, operator, compute type and reason."""
+        return choices_of(self.graph)
+
+    @property
     def declared_inputs(self) -> tuple[Value, ...]:
         """Inputs of the graph as the file declares them, with symbolic sizes."""
         return self._source.imported.inputs
@@ -97,6 +118,7 @@ class Model(Runner):
     def imported_graph(self, sizes: Mapping[str, int]) -> Graph:  # noqa: ARG002
         """Return the network as imported, which the float64 oracle judges the engine by.
 
+        Where layers have another compute type than float32, their weights are those of that type.
         ``sizes`` gives every free size of the inputs a number; a model that can only be compiled
         for given sizes needs them.
         """
@@ -215,6 +237,8 @@ class Model(Runner):
         lines = [f"<rnnengine.Model {self.graph.name!r} on {self.isa}"]
         lines += [f"  input  {info!r}" for info in self.inputs]
         lines += [f"  output {info!r}" for info in self.outputs]
+        if self.compute_type != "float32":
+            lines += [f"  layer  {choice}" for choice in self.choices]
         lines.append(f"  state  {self._state_text()}>")
         return "\n".join(lines)
 
@@ -249,9 +273,14 @@ class SizedModel(Model):
         inputs: tuple[Value, ...],
         reason: str,
         threads: int | None = None,
+        *,
+        compute_type: str | None = None,
+        keep: Iterable[str] = (),
     ) -> SizedModel | None:
         """Return a model that is compiled for the sizes at hand; None where no sizes help."""
-        variants = Variants(graph_at, inputs, cpu.chosen())
+        isa = cpu.chosen()
+        lowering = _requested(compute_type, keep, isa)
+        variants = Variants(graph_at, inputs, isa, lowering=lowering)
         outline = variants.outline(reason) if variants.symbols else None
         return None if outline is None else cls(variants, outline, reason, threads)
 
@@ -297,6 +326,15 @@ class SizedModel(Model):
 
     def _state_text(self) -> str:
         return f"no streams ({self._reason})"
+
+
+def _requested(compute_type: str | None, keep: Iterable[str], isa: str) -> Lowering | None:
+    """What is to become of the weights; what does that is imported where something is asked."""
+    if compute_type is None and not keep:
+        return None
+    from rnnengine.compiler.lowering import requested  # noqa: PLC0415 - few models need it
+
+    return requested(compute_type, keep, isa)
 
 
 def _threads(given: int | None) -> int:

@@ -1,8 +1,8 @@
 """Snapshots: the state of a stream as bytes that know which model they belong to.
 
 A snapshot is a safetensors file of the states by name. Its metadata has one key, ``rnnengine``,
-whose value is JSON: ``format`` 1, ``model`` (the fingerprint of the compiled model), and ``sha256``
-of the data.
+whose value is JSON: ``format`` 1, ``model`` (the fingerprint of the compiled model), ``sha256`` of
+the data and, unless it is float32, ``compute_type``.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ _KEY = "rnnengine"
 _NAME = "snapshot"
 
 
-def write_snapshot(states: dict[str, Array], model: str) -> bytes:
-    """Write states of the model with the given fingerprint."""
+def write_snapshot(states: dict[str, Array], model: str, compute_type: str = "float32") -> bytes:
+    """Write states of the model with the given fingerprint and compute type."""
     said = {"format": FORMAT, "model": model, "sha256": _digest(states)}
+    if compute_type != "float32":
+        said["compute_type"] = compute_type
     return write(states, {_KEY: json.dumps(said)})
 
 
-def read_snapshot(blob: bytes, model: str) -> dict[str, Array]:
-    """Read states that belong to the model with the given fingerprint.
+def read_snapshot(blob: bytes, model: str, compute_type: str = "float32") -> dict[str, Array]:
+    """Read states that belong to the model with the given fingerprint and compute type.
 
     Raises
     ------
     StreamStateLost
-        The blob is damaged, no snapshot, of a newer format, or of another model.
+        The blob is damaged, no snapshot, of a newer format, of another model, or of another compute
+        type.
     TypeError
         It is no bytes.
     """
@@ -53,6 +56,12 @@ def read_snapshot(blob: bytes, model: str) -> dict[str, Array]:
         raise StreamStateLost(
             f"restore: the snapshot has format {str(said.get('format'))[:80]}; this version reads "
             f"{FORMAT}"
+        )
+    computed = str(said.get("compute_type", "float32"))[:80]
+    if computed != compute_type:
+        raise StreamStateLost(
+            f"restore: the snapshot is of a model computed in {computed}, this one is computed in "
+            f"{compute_type}; states go over as numbers, by stream.state"
         )
     if said.get("model") != model:
         raise StreamStateLost(

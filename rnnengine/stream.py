@@ -79,7 +79,7 @@ class Stream(StreamRunner):
         """
         from rnnengine.snapshots import write_snapshot
 
-        return write_snapshot(self._get(), self._form.fingerprint)
+        return write_snapshot(self._get(), self._form.fingerprint, self._form.compute_type)
 
     def restore(self, blob: bytes) -> None:
         """Take over the state of a snapshot of the same model and batch.
@@ -87,13 +87,14 @@ class Stream(StreamRunner):
         Raises
         ------
         StreamStateLost
-            The snapshot is damaged or of another model; the state is as it was.
+            The snapshot is damaged, of another model or of another compute type; the state is as it
+            was.
         ShapeError
             It is of another batch; the state is as it was.
         """
         from rnnengine.snapshots import read_snapshot
 
-        self._set(read_snapshot(blob, self._form.fingerprint))
+        self._set(read_snapshot(blob, self._form.fingerprint, self._form.compute_type))
 
     def __copy__(self) -> Stream:
         return self.clone()

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "snapshots": {"importers"},
     "stream": {"compiler", "_c", "model", "pool", "snapshots"},
     "pool": {"compiler", "_c", "model", "stream"},
-    "loading": {"importers", "layers", "model", "graph", "_c"},
+    "loading": {"importers", "layers", "model", "graph", "compiler", "_c"},
     "saving": {"_version", "importers", "model"},
     "inspecting": {"graph", "ops", "passes", "importers"},
     "exporting": {"graph", "ops", "importers", "model", "saving"},

@@ -6,9 +6,9 @@ import argparse
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -16,54 +16,12 @@ from typing import Any
 
 import rnnengine as rn
 from rnnengine._c import core, cpu
+from rnnengine._c.caches import Cache, caches
 from rnnengine.bench import record
 
 __all__ = ["Cache", "add", "caches", "markdown", "measure"]
 
-_SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache")
-_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _PROBE_SECONDS, _TRY_SECONDS = 0.002, 0.02
-
-
-@dataclass(frozen=True)
-class Cache:
-    """A data cache as the system describes it; ``cores`` share it."""
-
-    level: int
-    bytes: int
-    cores: int
-
-
-def caches(system: Path = _SYSTEM) -> list[Cache]:
-    """The data caches of a core, smallest level first.
-
-    Parameters
-    ----------
-    system : Path
-        Folder with a folder ``index<n>`` for every cache, as Linux has it.
-    """
-    found = []
-    for entry in sorted(system.glob("index*")):
-        if (entry / "type").read_text("ascii").strip() == "Instruction":
-            continue
-        size = (entry / "size").read_text("ascii").strip()
-        unit = _UNITS.get(size[-1], 1)
-        shared = (entry / "shared_cpu_list").read_text("ascii").strip()
-        found.append(
-            Cache(
-                int((entry / "level").read_text("ascii")),
-                int(size.rstrip("KMG")) * unit,
-                sum(1 for _ in _listed(shared)),
-            )
-        )
-    return sorted(found, key=lambda cache: cache.level)
-
-
-def _listed(text: str) -> Iterator[int]:
-    """The numbers of a list such as ``0-3,8``."""
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        yield from range(int(first), int(last or first) + 1)
 
 
 def _working_sets(found: list[Cache], cores: int, largest: int) -> list[tuple[str, int]]:

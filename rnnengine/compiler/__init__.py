@@ -3,5 +3,15 @@
 from rnnengine.compiler.compile import Compiled, compile_graph
 from rnnengine.compiler.forms import Form, Source
 from rnnengine.compiler.variants import Outline, Variants
+from rnnengine.ops.weights import choices_of, compute_type_of
 
-__all__ = ["Compiled", "Form", "Outline", "Source", "Variants", "compile_graph"]
+__all__ = [
+    "Compiled",
+    "Form",
+    "Outline",
+    "Source",
+    "Variants",
+    "choices_of",
+    "compile_graph",
+    "compute_type_of",
+]

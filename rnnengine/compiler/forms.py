@@ -5,8 +5,10 @@ Passes that few graphs need are imported where one does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,11 +23,13 @@ from rnnengine.graph import (
     TensorType,
     UndecidedError,
     Value,
+    as_integers,
     fresh,
     symbol,
     symbols_of,
 )
 from rnnengine.ops import infer_types
+from rnnengine.ops.weights import choices_of, compute_type_of
 from rnnengine.passes.expose_state import expose_state
 from rnnengine.passes.fold import fold
 from rnnengine.passes.fuse_products import fuse_products, fuse_windows
@@ -33,6 +37,9 @@ from rnnengine.passes.pair_state import find_pairs, given_pairs, structural_pair
 from rnnengine.passes.recover import recover
 from rnnengine.passes.timeline import Timeline, find_timeline
 from rnnengine.records import record
+
+if TYPE_CHECKING:
+    from rnnengine.passes.lower import Lowering
 
 __all__ = ["Form", "Source"]
 
@@ -72,7 +79,14 @@ class Form:
             whole.update(hashlib.sha256(np.ascontiguousarray(constant).data).digest())
         states = [(s.name, s.input, s.output, s.start) for s in self.graph.states]
         whole.update(repr(states).encode())
+        small = [c.compute_type for c in choices_of(self.graph) if c.compute_type != "float32"]
+        whole.update(repr(small).encode() if small else b"")
         return whole.hexdigest()
+
+    @cached_property
+    def compute_type(self) -> str:
+        """How the layers are computed: float32, the one type that some have, or ``'mixed'``."""
+        return compute_type_of(self.graph)
 
     @property
     def batch(self) -> str | None:
@@ -134,20 +148,31 @@ class Source:
         Constants to share with other sources of the same weights.
     free : sequence of str
         Which sizes that the file writes down to free: ``'batch'``, ``'time'``.
+    lowering : Lowering, optional
+        Compute type of the layers; None leaves them as they are. Nothing of a source then holds
+        the weights in float32.
 
     Raises
     ------
     UnsupportedModelError
-        Naming the node that ties the graph to a size that is to be free.
+        Naming the node that ties the graph to a size that is to be free, or the layer that cannot
+        have the compute type.
     """
 
     def __init__(
-        self, imported: Graph, isa: str, pool: Pool | None = None, *, free: Sequence[str] = ()
+        self,
+        imported: Graph,
+        isa: str,
+        pool: Pool | None = None,
+        *,
+        free: Sequence[str] = (),
+        lowering: Lowering | None = None,
     ) -> None:
         self.isa = isa
         self.pool = pool if pool is not None else Pool()
         self.imported = imported
         self.graph = recover(fold(imported))
+        self._freed_before: dict[frozenset[tuple[str, int]], Graph] = {}
         # Time first: what counts from its end is only to be told from what counts from its start
         # in the graph as imported; the batch is followed through the settled one.
         if "time" in free:
@@ -156,6 +181,13 @@ class Source:
             from rnnengine.passes.free_axis import free_batch
 
             self.imported = self.graph = fold(free_batch(self.graph))
+        if lowering is None and any(as_integers(v) for v in self.graph.constants.values()):
+            from rnnengine.passes.lower import STORED, Lowering
+
+            lowering = Lowering(STORED)
+        self._lowered = lowering is not None and lowering.compute_type != "float32"
+        if lowering is not None:
+            self._lower(lowering)
         self.types = infer_types(self.graph)
         self._declared = {v.name: v.type.shape for v in self.graph.inputs}
         self._said: dict[tuple[tuple[str, str], ...], Form] = {}
@@ -171,6 +203,35 @@ class Source:
             return self._with_free_time(timeline)
         except (RNNEngineError, UndecidedError) as error:
             raise UnsupportedModelError(f"time='dynamic': {error}") from None
+
+    def _lower(self, lowering: Lowering) -> None:
+        """Give weights fewer bytes, in the graph and in those that free its time axis.
+
+        The graph as imported is given up: its weights are float32. What only it can show, the graph
+        with a free time axis, is made of it before.
+        """
+        from rnnengine.passes.lower import lower
+
+        if lowering.compute_type == "float32":
+            lower(self.graph, lowering)
+            return
+        freed = {}
+        for timeline in self._timelines():
+            fixed = self._fixed(timeline)
+            if fixed:
+                with suppress(RNNEngineError, UndecidedError):
+                    graph = lower(self._with_free_time(timeline), lowering)
+                    freed[frozenset(fixed.items())] = graph
+        self.imported = self.graph = lower(self.graph, lowering)
+        self._freed_before = freed
+
+    def _timelines(self) -> Iterator[Timeline]:
+        """Time lines that a form may have."""
+        for windows in (False, True):
+            with suppress(RNNEngineError, UndecidedError):
+                line = find_timeline(fuse_windows(self.graph), windows=windows)
+                if line is not None and line.obstacle is None:
+                    yield line
 
     def form(self, mapping: Mapping[str, str] | None = None) -> Form:
         """Compile with its state exposed: the graph's own pairs, or those the caller says."""
@@ -234,7 +295,14 @@ class Source:
         graph as imported can be freed again.
         """
         again = Source(self.graph, self.isa)._build(None)
-        return self.graph if _ports(again) == _ports(form) else self.imported
+        if _ports(again) == _ports(form):
+            return self.graph
+        if self._lowered:
+            raise UnsupportedModelError(
+                "save: in fewer bytes, a file would hold this model with a fixed number of steps "
+                "and without its streams; load it with time='dynamic', or save it in float32"
+            )
+        return self.imported
 
     def _compile(
         self, graph: Graph, timeline: Timeline | None, chunks: Chunks | None = None
@@ -300,20 +368,27 @@ class Source:
             raise UnsupportedModelError(line.obstacle if line and line.obstacle else "no time axis")
         return graph, line
 
+    def _fixed(self, timeline: Timeline) -> dict[str, int]:
+        """Time axes of the inputs that have a fixed size."""
+        return {
+            v.name: axis
+            for v in self.graph.inputs
+            if (axis := timeline.axes.get(v.name)) is not None
+            and isinstance(v.type.shape[axis], int)
+        }
+
     def _with_free_time(self, timeline: Timeline) -> Graph:
         """Put a symbol in the place of a time axis of fixed size.
 
         The imported graph is folded again with it. A loop that was unrolled ties that graph to its
         number of steps; then the axis is followed through the graph that was put together again.
         """
-        fixed = {
-            v.name: axis
-            for v in self.graph.inputs
-            if (axis := timeline.axes.get(v.name)) is not None
-            and isinstance(v.type.shape[axis], int)
-        }
+        fixed = self._fixed(timeline)
         if not fixed:
             return self.graph
+        before = self._freed_before.get(frozenset(fixed.items()))
+        if before is not None:
+            return before
         sizes = [s for v in self.imported.inputs for s in v.type.shape]
         name = fresh(_TIME, {n for s in sizes for n in symbols_of(s)})
         inputs = tuple(

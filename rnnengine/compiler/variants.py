@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rnnengine._c.convert import to_array
 from rnnengine.compiler.compile import Compiled
@@ -15,6 +15,9 @@ from rnnengine.graph import Graph, Size, TensorType, Value, symbol, symbols_of
 from rnnengine.ops.binding import bind_sizes
 from rnnengine.passes.fix_sizes import fix_sizes
 from rnnengine.records import record
+
+if TYPE_CHECKING:
+    from rnnengine.passes.lower import Lowering
 
 __all__ = ["Outline", "Variants"]
 
@@ -58,6 +61,8 @@ class Variants:
         Kernel table.
     pool : Pool, optional
         Constants to share with other programs of the model.
+    lowering : Lowering, optional
+        Compute type of the layers.
     """
 
     def __init__(
@@ -66,10 +71,12 @@ class Variants:
         inputs: tuple[Value, ...],
         isa: str,
         pool: Pool | None = None,
+        lowering: Lowering | None = None,
     ) -> None:
         self.inputs = inputs
         self.isa = isa
-        self.graph_at = graph_at
+        self._graph_at = graph_at
+        self._lowering = lowering
         self._pool = pool if pool is not None else Pool()
         self._kept: dict[tuple[bool, tuple[tuple[str, int], ...]], Compiled] = {}
 
@@ -83,6 +90,11 @@ class Variants:
     def symbols(self) -> list[str]:
         """Names of the sizes that vary."""
         return sorted({n for v in self.inputs for s in v.type.shape for n in symbols_of(s)})
+
+    def graph_at(self, sizes: Mapping[str, int]) -> Graph:
+        """The graph with numbers for its symbols, its weights as they are computed with."""
+        graph = self._graph_at(sizes)
+        return graph if self._lowering is None else self._source(sizes).imported
 
     def sizes_of(self, feeds: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
         """Sizes that arrays stand for, and the arrays in the types of the inputs.
@@ -147,7 +159,7 @@ class Variants:
         return source
 
     def _source(self, sizes: Mapping[str, int]) -> Source:
-        return Source(self.graph_at(sizes), self.isa, self._pool)
+        return Source(self._graph_at(sizes), self.isa, self._pool, lowering=self._lowering)
 
 
 def _common(name: str, one: TensorType, other: TensorType | None) -> TensorType:

@@ -1,14 +1,23 @@
 """Graph, its values and symbolic sizes."""
 
 from rnnengine.graph.dims import Dim, Size, UndecidedError, product, substitute, symbol, symbols_of
-from rnnengine.graph.graph import Fusion, Graph, Node, State, TensorType, Value, fresh
+from rnnengine.graph.graph import Choice, Fusion, Graph, Node, State, TensorType, Value, fresh
 from rnnengine.graph.lowered import LoweredBlock, LoweredMatrix, as_lowered
-from rnnengine.graph.packed import PackedMatrix, Packing, as_integers, as_packed
+from rnnengine.graph.packed import (
+    KeptMatrix,
+    PackedMatrix,
+    Packing,
+    as_integers,
+    as_kept,
+    as_packed,
+)
 
 __all__ = [
+    "Choice",
     "Dim",
     "Fusion",
     "Graph",
+    "KeptMatrix",
     "LoweredBlock",
     "LoweredMatrix",
     "Node",
@@ -20,6 +29,7 @@ __all__ = [
     "UndecidedError",
     "Value",
     "as_integers",
+    "as_kept",
     "as_lowered",
     "as_packed",
     "fresh",

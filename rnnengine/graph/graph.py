@@ -16,7 +16,7 @@ import numpy as np
 from rnnengine.graph.dims import Size
 from rnnengine.records import field, record, replace
 
-__all__ = ["Fusion", "Graph", "Node", "State", "TensorType", "Value", "fresh"]
+__all__ = ["Choice", "Fusion", "Graph", "Node", "State", "TensorType", "Value", "fresh"]
 
 
 @record
@@ -84,6 +84,25 @@ class Fusion:
 
 
 @record
+class Choice:
+    """How the products of a node with its weights are computed, and why.
+
+    ``compute_type`` is ``'float32'`` or one of those of :mod:`rnnengine.graph.lowered`; ``reason``
+    is empty where that is what was asked for.
+    """
+
+    node: str
+    op: str
+    compute_type: str
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.node}: {self.op} in {self.compute_type}" + f" ({self.reason})" * bool(
+            self.reason
+        )
+
+
+@record
 class Graph:
     """A network in static single assignment form, nodes in topological order."""
 
@@ -95,6 +114,7 @@ class Graph:
     states: tuple[State, ...] = ()
     source: str = ""
     fused: tuple[Fusion, ...] = ()
+    choices: tuple[Choice, ...] = ()
 
     def with_(self, **changes: Any) -> Graph:
         """Return a copy with the given fields replaced, or the graph itself where none changes."""

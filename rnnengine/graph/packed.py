@@ -30,6 +30,7 @@ __all__ = [
     "Packing",
     "aligned",
     "as_integers",
+    "as_kept",
     "as_packed",
     "block_size",
     "from_panels",
@@ -208,6 +209,11 @@ class KeptMatrix:
         if self.ndim != 2:
             raise ValueError(f"a constant of shape {self.shape} has more axes than two")
         return Packing(self.packing.gates, not self.packing.columns)
+
+
+def as_kept(value: object) -> KeptMatrix | None:
+    """Return a constant that is kept as the kernels read it, None for any other."""
+    return value if isinstance(value, KeptMatrix) else None
 
 
 class PackedMatrix(KeptMatrix):

@@ -45,7 +45,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from rnnengine.graph import Dim, Graph, Node, Size, as_integers, as_lowered, as_packed
+from rnnengine.graph import Dim, Graph, Node, Size, as_integers, as_kept
 from rnnengine.ops import registry
 from rnnengine.ops.registry import Array
 from rnnengine.ops.sizes import as_sizes, axis_of
@@ -81,7 +81,7 @@ def fold(graph: Graph) -> Graph:
 
 
 def _rounded(value: Array, dtype: np.dtype[np.generic]) -> Array:
-    kept = as_packed(value), as_lowered(value), as_integers(value)
+    kept = as_kept(value), as_integers(value)
     if value.dtype == dtype and any(form is not None for form in kept):
         return value
     with np.errstate(over="ignore"):

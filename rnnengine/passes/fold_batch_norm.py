@@ -7,7 +7,7 @@ from typing import cast
 
 import numpy as np
 
-from rnnengine.graph import Graph, Node, TensorType, as_integers, fresh
+from rnnengine.graph import Graph, Node, TensorType, as_integers, as_lowered, fresh
 from rnnengine.ops import infer_types
 from rnnengine.ops.batchnorm import scale_and_shift
 from rnnengine.ops.registry import Array
@@ -21,7 +21,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
     Both must have constant parameters, and nobody else may read the product. Weights are scaled in
     float64 and rounded once; of integers with scales, the scales are, where the factors are
-    positive. A MatMul becomes a Gemm, because it gains a bias.
+    positive. Weights in the layout of fewer bytes stay as they are. A MatMul becomes a Gemm,
+    because it gains a bias.
     """
     if not any(node.op == "BatchNormalization" for node in graph.nodes):
         return graph
@@ -76,6 +77,8 @@ def _scaled(
     bias_name = element(node.inputs, 2)
     bias = None if bias_name is None else constants.get(bias_name)
     if weights is None or weights.dtype != np.float32 or (bias_name and bias is None):
+        return None
+    if as_lowered(weights) is not None:
         return None
     axis = _output_axis(node, types, weights)
     if axis is None:
