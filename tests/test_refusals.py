@@ -53,6 +53,42 @@ def onnx_node(op: str, attrs: dict[str, Any], inputs: int = 1, **options: Any) -
     return make
 
 
+def onnx_quantised(*what: tuple[Any, ...], output: str = "y", **changes: Any) -> Make:
+    """Nodes (op, inputs, outputs, attributes) on x [4, 3] and integers w [3, 5]; - is no input."""
+
+    def make() -> bytes:
+        from onnx import helper
+
+        import quantised_models
+
+        nodes = []
+        for op, given, made, *attrs in what:
+            domain, _, name = op.rpartition("/")
+            operands = [operand.strip("-") for operand in given.split()]
+            names = [operands, made.split(), name.lower()]
+            nodes.append(
+                helper.make_node(name, *names, domain=domain, **(attrs[0] if attrs else {}))
+            )
+        constants = {
+            "w": np.ones((3, 5), np.int8), "ws": np.float32(0.1), "wz": np.int8(0),
+            "z": np.uint8(0), "cs": np.ones(5, np.float32), "L": np.ones((1, 3, 16), np.int8),
+            "R": np.ones((1, 4, 16), np.int8), "ls": np.ones(1, np.float32), **changes,
+        }  # fmt: skip
+        shapes = {"x": (4, 3), "v": (4, 3), "t": (6, 4, 3), "S": ()}
+        inputs: dict[str, tuple[Any, Any]] = {n: (np.float32, s) for n, s in shapes.items()}
+        inputs["d"] = (np.int8, (3, 5))
+        return quantised_models.model(nodes, inputs, [output], constants)
+
+    return make
+
+
+DYNAMIC = ("DynamicQuantizeLinear", "x", "xq xs xz")
+OTHER = ("DynamicQuantizeLinear", "v", "vq vs vz")
+PRODUCT = ("MatMulInteger", "xq w xz wz", "p")
+AS_FLOAT = ("Cast", "p", "f", {"to": 1})
+MS = "com.microsoft/"
+
+
 def onnx_layer(**attrs: Any) -> Make:
     return lambda: onnx_models.layer("LSTM", 4, 3, **attrs)
 
@@ -465,6 +501,63 @@ case("pt exec", lambda: pickle.dumps({"w": _Exec()}, 2), S,
      r"the pickle names builtins\.eval, .*nothing was executed\. Save the state_dict", layer="w")
 case("onnx external", _external, S,
      r"tensor 'W' keeps its data in another file, '\.\./\.\./secret\.bin'; .*external_data=")
+
+case("onnx integers at run time",
+     onnx_quantised(DYNAMIC, ("MatMulInteger", "xq d xz", "y")), U,
+     r"node 'matmulinteger' .*weights 'd' are computed from data; accepted: constants")
+case("onnx integers shown", onnx_quantised(DYNAMIC, PRODUCT, output="p"), U,
+     r"output 'p' of the model: 'p' belongs to the integers of a quantised activation; accepted")
+case("onnx integers in between",
+     onnx_quantised(DYNAMIC, PRODUCT, AS_FLOAT, ("Relu", "f", "y")), U,
+     r"node 'relu' \(Relu\): 'f' belongs to the integers .*Mul by the scales")
+case("onnx scale of another",
+     onnx_quantised(DYNAMIC, OTHER, PRODUCT, AS_FLOAT, ("Mul", "f vs", "y")), U,
+     r"node 'mul' .*integers of 'x' meets the scale 'vs' of another activation; accepted: its own")
+case("onnx zero point of another",
+     onnx_quantised(DYNAMIC, OTHER, ("MatMulInteger", "xq w vz wz", "p")), U,
+     r"node 'matmulinteger' .*zero point 'vz' is not what DynamicQuantizeLinear gives with .*'xq'")
+case("onnx zero point missing",
+     onnx_quantised(DYNAMIC, ("MatMulInteger", "xq w", "p")), U,
+     r"node 'matmulinteger' .*zero point None is not what DynamicQuantizeLinear gives")
+case("onnx weights of another scale",
+     onnx_quantised(DYNAMIC, PRODUCT, AS_FLOAT, ("Mul", "xs cs", "s"), ("Mul", "f s", "y"),
+                    cs=np.ones((4, 5), np.float32)), U,
+     r"node 'mul_1' .*20 scales .* of shape \[4, 5\] for weights of shape \[3, 5\]; accepted: one")
+case("onnx negative scale",
+     onnx_quantised(("DequantizeLinear", "w ws", "y"), ws=np.float32(-0.5)), U,
+     r"node 'dequantizelinear' .*scale 'ws' holds -0\.5 or .*; accepted: positive numbers")
+case("onnx scale not finite",
+     onnx_quantised(("DequantizeLinear", "w ws", "y"), ws=np.float32(np.inf)), U,
+     r"node 'dequantizelinear' .*scale 'ws' holds .*not finite; accepted: positive numbers")
+case("onnx scale at run time", onnx_quantised(("DequantizeLinear", "w S", "y")), U,
+     r"node 'dequantizelinear' .*scale 'S' is computed from data; accepted: a constant")
+case("onnx scale of rounding at run time", onnx_quantised(("QuantizeLinear", "x S", "y")), U,
+     r"node 'quantizelinear' .*scale 'S' is computed from data, or 0; accepted: positive constants")
+case("onnx blocks of scales",
+     onnx_quantised(("DequantizeLinear", "w ws", "y", {"block_size": 3})), U,
+     r"node 'dequantizelinear' .*attribute 'block_size' is 3; accepted: 0")
+case("onnx scales of the wrong axis",
+     onnx_quantised(("DequantizeLinear", "w cs", "y", {"axis": 0})), U,
+     r"node 'dequantizelinear' .*scales of shape \[5\] along axis 0 of a tensor \[3, 5\]; acce")
+case("onnx zero points of the wrong shape", onnx_quantised(("DequantizeLinear", "w cs wz", "y")), F,
+     r"node 'dequantizelinear' .*zero point 'wz' has shape \[\], its scale \[5\]; expected the")
+case("onnx zero points of the wrong type", onnx_quantised(("DequantizeLinear", "w ws z", "y")), F,
+     r"node 'dequantizelinear' .*zero point 'z' is uint8; expected int8")
+case("onnx rounded output", onnx_quantised(("QuantizeLinear", "x ws wz", "y")), U,
+     r"output 'y' of the model: 'y' belongs to the integers of a quantised activation")
+case("onnx integer LSTM at run time",
+     onnx_quantised((MS + "DynamicQuantizeLSTM", "t L R - - - - - S - ls -", "y")), U,
+     r"node 'dynamicquantizelstm' .*W 'L' or its scale is computed from data; accepted: constants")
+case("onnx integer LSTM with scales of no shape",
+     onnx_quantised((MS + "DynamicQuantizeLSTM", "t L R - - - - - ls - cs -", "y")), F,
+     r"node 'dynamicquantizelstm' .*the scale of R has shape \[5\]; expected \[1\] or \[1, 16\]")
+case("onnx integer LSTM without scales",
+     onnx_quantised((MS + "DynamicQuantizeLSTM", "t L R", "y", {"hidden_size": 4})), U,
+     r"node 'dynamicquantizelstm' .*W 'L' or its scale is computed from data; accepted: constants")
+case("onnx static integers", onnx_quantised(("QLinearMatMul", "x ws wz w ws wz ws wz", "y")), U,
+     r"operator QLinearMatMul is not supported: accepted: the same model in the QDQ format")
+case("onnx operator of microsoft", onnx_quantised((MS + "QAttention", "x w ws", "y")), U,
+     r"operator com.microsoft.QAttention is of domain .*com.microsoft.DynamicQuantizeLSTM")
 # fmt: on
 
 

@@ -35,7 +35,8 @@ class Checkpoint:
     ----------
     tensors : mapping of str to array
         In the order of the file; native byte order. float16 and bfloat16 are widened to float32,
-        integers keep their type.
+        integers keep their type. Quantised weights may be
+        :class:`~rnnengine.graph.integers.ScaledIntegers`.
     modules : mapping of str to Module
         By path, where the file describes its modules; the root has the path ``''``.
     framework : str

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Node, Size, TensorType, Value, fresh
+from rnnengine.graph import Node, Size, TensorType, Value, as_integers, fresh
 from rnnengine.importers import gates
 from rnnengine.importers.weights import Group, suffixes
 from rnnengine.layers import (
@@ -53,7 +53,9 @@ class Nodes:
         self._names: set[str] = set()
 
     def constant(self, name: str, value: Array) -> str:
-        """Add a float32 constant."""
+        """Add a float32 constant; integers with scales stay such."""
+        if as_integers(value) is not None:
+            return self.exact(name, value)
         with np.errstate(over="ignore"):
             return self.exact(name, np.ascontiguousarray(value, np.float32).reshape(value.shape))
 

@@ -200,6 +200,65 @@ def _threshold() -> bool:
     return bool(ours["Y"].item() == 1.0 and theirs["Y"].item() == 0.0)
 
 
+def _dynamic_quantisation() -> bool:
+    """The same integers, and other rows fifty times larger."""
+    from onnx import helper
+
+    import quantised_models
+
+    rng = np.random.default_rng(3)
+    constants = {
+        "W": rng.integers(-127, 127, (1, 5, 32)).astype(np.int8),
+        "R": rng.integers(-127, 127, (1, 8, 32)).astype(np.int8),
+        "s": np.full(1, 0.004, np.float32),
+        "z": np.zeros(1, np.int8),
+    }
+    names = ["X", "W", "R", "", "", "", "", "", "s", "z", "s", "z"]
+    attrs = {"hidden_size": 8, "domain": quantised_models.MICROSOFT}
+    node = helper.make_node("DynamicQuantizeLSTM", names, ["Y"], "layer", **attrs)
+    content = quantised_models.model([node], {"X": (np.float32, (6, 3, 5))}, ["Y"], constants)
+    x = rng.standard_normal((6, 3, 5)).astype(np.float32)
+    loud = x.copy()
+    loud[:, 1:] *= 50
+    weights = {n: constants[n].transpose(0, 2, 1) * np.float32(0.004) for n in "WR"}
+    right = ort_outputs(model("LSTM", {"X": x, **weights}, ("Y",)), {"X": x, **weights})["Y"]
+    errors = []
+    for feeds in (x, loud):
+        ours, theirs = both(content, {"X": feeds})
+        assert np.abs(ours["Y"][:, :, 0] - right[:, :, 0]).max() < 1e-6
+        errors.append(np.abs(theirs["Y"][:, :, 0] - right[:, :, 0]).max())
+    return bool(errors[0] > 1e-4 and errors[1] > 10 * errors[0])
+
+
+def _rounded_nan() -> bool:
+    from onnx import helper
+
+    import quantised_models
+
+    nodes = [
+        helper.make_node("QuantizeLinear", ["X", "s", "z"], ["Q"]),
+        helper.make_node("DequantizeLinear", ["Q", "s", "z"], ["Y"]),
+    ]
+    constants = {"s": np.asarray(0.5, np.float32), "z": np.asarray(3, np.int8)}
+    content = quantised_models.model(nodes, {"X": (np.float32, (2,))}, ["Y"], constants)
+    ours, theirs = both(content, {"X": np.array([np.nan, 1], np.float32)})
+    return bool(np.isnan(ours["Y"][0]) and np.isfinite(theirs["Y"]).all())
+
+
+def _torch_dynamic_quantisation() -> bool:
+    import torch
+    from torch import nn
+
+    torch.manual_seed(0)
+    layer = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(16, 4)), {nn.Linear})
+    x = torch.randn(3, 16)
+    loud = x.clone()
+    loud[1:] *= 50
+    exact = x[0].double() @ layer[0].weight().dequantize().double().T + layer[0].bias().double()
+    errors = [float((layer(value)[0] - exact).abs().max()) for value in (x, loud)]
+    return bool(errors[0] > 1e-4 and errors[1] > 10 * errors[0])
+
+
 def _large_softplus() -> bool:
     one = np.ones((1, 1, 1), np.float32)
     feeds = {"X": 100 * one, "W": one, "R": 0 * one}
@@ -383,6 +442,30 @@ DEVIATIONS = (
         "refused when the model is loaded",
         "onnxruntime loads the model and fails when it is run",
         _float64,
+    ),
+    Deviation(
+        "dynamic quantisation",
+        "onnxruntime",
+        "1.31.1",
+        "the integers of the weights are kept, activations are not rounded to 8 bits",
+        "onnxruntime rounds them with one scale for the whole batch, so loud rows spoil others",
+        _dynamic_quantisation,
+    ),
+    Deviation(
+        "NaN in QuantizeLinear",
+        "onnxruntime",
+        "1.31.1",
+        "a NaN stays one",
+        "no integer holds it; onnxruntime makes it the smallest number of the range",
+        _rounded_nan,
+    ),
+    Deviation(
+        "dynamic quantisation",
+        "torch",
+        "2.13.0",
+        "the integers of the weights are kept, activations are not rounded to 8 bits",
+        "PyTorch rounds them with one scale for the whole batch, so loud rows spoil others",
+        _torch_dynamic_quantisation,
     ),
     Deviation(
         "packed length 0",

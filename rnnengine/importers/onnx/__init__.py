@@ -1,6 +1,15 @@
 """ONNX models: protobuf parsing alone, every attribute consumed or refused."""
 
-from rnnengine.importers.onnx import conv, layout, normalize, ops, recurrent, reduce, select
+from rnnengine.importers.onnx import (
+    conv,
+    layout,
+    normalize,
+    ops,
+    quantised,
+    recurrent,
+    reduce,
+    select,
+)
 from rnnengine.importers.onnx.graph import import_onnx, onnx_inputs
 
 __all__ = [
@@ -10,6 +19,7 @@ __all__ = [
     "normalize",
     "onnx_inputs",
     "ops",
+    "quantised",
     "recurrent",
     "reduce",
     "select",

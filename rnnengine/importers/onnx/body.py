@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.graph import Graph, Size, TensorType, Value
+from rnnengine.graph import Graph, Size, TensorType, Value, as_integers
 from rnnengine.graph.verify import verify
 from rnnengine.importers.onnx.builder import Builder, Call, Convert, Scope
 from rnnengine.ops.registry import Array
@@ -74,12 +74,14 @@ class Body:
             found = scope.find(name)
             if found is None:
                 raise ModelFormatError(f"{call.where}: nothing computes {name!r}")
+            outer.check_shown([found], call.where)
             constant = outer.constants.get(found)
             known = outer.inference.values.get(found)
             if constant is None and known is not None and known.dtype != object:
                 constant = known.astype(outer.inference.types[found].dtype)
             if constant is not None:
-                self._constants[name] = np.asarray(constant)
+                kept = as_integers(constant) is not None
+                self._constants[name] = constant if kept else np.asarray(constant)
             else:
                 self._captured[name] = found
 
@@ -110,6 +112,7 @@ class Body:
             builder.decoded(tensor.name, tensor, self.call.where)
         convert(builder, self.graph.node, scope)
         outputs = results_of(self.graph, scope, self.call.where)
+        builder.check_shown(outputs, self.call.where)
         body = Graph(
             self.graph.name or "body",
             tuple(inputs),

@@ -65,6 +65,7 @@ class Builder:
         self.constants: dict[str, Array] = {}
         self.inference = Inference(inputs, {}, largest=_SMALL)
         self.bfloat16: set[str] = set()
+        self.withheld: dict[str, object] = {}
         self._taken = set(reserved)
         self._node_names: set[str] = set()
         self._counts: dict[tuple[bool, str], int] = {}
@@ -101,8 +102,25 @@ class Builder:
 
     def add(self, node: Node) -> None:
         """Append a node and infer its outputs."""
+        self.check_shown(node.inputs, f"node {node.name!r} ({node.op})")
         self.inference.add(node)
         self.nodes.append(node)
+
+    def check_shown(self, names: Iterable[str | None], where: str) -> None:
+        """Refuse what carries integers of a product on its way to its scale.
+
+        Raises
+        ------
+        UnsupportedModelError
+            Naming the value.
+        """
+        for name in names:
+            if name in self.withheld:
+                raise UnsupportedModelError(
+                    f"{where}: {name!r} belongs to the integers of a quantised activation; "
+                    "accepted: MatMulInteger or ConvInteger of it, Cast of those to float32, Mul "
+                    "by the scales, DequantizeLinear"
+                )
 
 
 class Call:
@@ -165,6 +183,7 @@ class Call:
         """Type of an input that is there."""
         name = self.inputs[position]
         assert name is not None
+        self.builder.check_shown([name], self.where)
         return self.builder.inference.types[name]
 
     def known(self, position: int) -> Array | None:
@@ -201,6 +220,10 @@ class Call:
         output = self.fresh(suffix)
         self.emit(op, inputs, [output], attrs, suffix)
         return output
+
+    def refuse_withheld(self) -> None:
+        """Refuse integers that only a product of integers may read."""
+        self.builder.check_shown(self.inputs, self.where)
 
     def refuse_bfloat16(self) -> None:
         """Refuse bfloat16 constants, which are held in float32, for all but Cast."""

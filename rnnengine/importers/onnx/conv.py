@@ -9,10 +9,10 @@ from rnnengine.importers.onnx.builder import Call
 from rnnengine.importers.onnx.table import converter, emit_same
 from rnnengine.ops.windows import AUTO_PADS
 
-__all__: list[str] = []
+__all__ = ["windows"]
 
 
-def _windows(call: Call, *names: str) -> dict[str, Any]:
+def windows(call: Call, *names: str) -> dict[str, Any]:
     """The attributes that place a window; those absent keep their defaults."""
     attrs: dict[str, Any] = {}
     for name in ("kernel_shape", "strides", "pads", *names):
@@ -37,7 +37,7 @@ def _windows(call: Call, *names: str) -> dict[str, Any]:
 def _conv(call: Call) -> None:
     call.arity(2, 3)
     group = call.attributes.integer("group", 1)
-    emit_same(call, {"group": group, **_windows(call, "dilations")})
+    emit_same(call, {"group": group, **windows(call, "dilations")})
 
 
 @converter("ConvTranspose")
@@ -45,7 +45,7 @@ def _conv_transpose(call: Call) -> None:
     call.arity(2, 3)
     group = call.attributes.integer("group", 1)
     names = ("dilations", "output_padding", "output_shape")
-    emit_same(call, {"group": group, **_windows(call, *names)})
+    emit_same(call, {"group": group, **windows(call, *names)})
 
 
 def _kernel(call: Call, attrs: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def _max_pool(call: Call) -> None:
         raise UnsupportedModelError(
             f"{call.where}: output 'Indices' is asked for; accepted: the values alone"
         )
-    attrs = _windows(call, *(("dilations",) if call.opset >= 10 else ()))
+    attrs = windows(call, *(("dilations",) if call.opset >= 10 else ()))
     _kernel(call, attrs)
     call.attributes.integer("storage_order", 0)
     if call.opset >= 10:
@@ -75,7 +75,7 @@ def _pool(call: Call) -> None:
     call.arity(1, 1)
     average = call.op == "AveragePool"
     dilated = call.opset >= (19 if average else 18)
-    attrs = _windows(call, *(("dilations",) if dilated else ()))
+    attrs = windows(call, *(("dilations",) if dilated else ()))
     _kernel(call, attrs)
     if call.opset >= (10 if average else 18):
         attrs["ceil_mode"] = int(call.attributes.flag("ceil_mode"))

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
 from rnnengine.graph import Graph, Size, Value, substitute
 from rnnengine.graph.verify import verify
-from rnnengine.importers.onnx import table
 from rnnengine.importers.onnx.body import reads
 from rnnengine.importers.onnx.builder import Builder, Call, Scope, scalar
 from rnnengine.importers.onnx.functions import Inliner
 from rnnengine.importers.onnx.loop import convert_loop
 from rnnengine.importers.onnx.proto import Tensors, parse
 from rnnengine.importers.onnx.scan import convert_scan
+from rnnengine.importers.onnx.table import CONVERTERS, REFUSED, full_name
 from rnnengine.importers.onnx.values import (
     check_declared,
     fixed_value,
@@ -25,6 +25,7 @@ from rnnengine.importers.onnx.values import (
     solve,
 )
 from rnnengine.importers.onnx.versions import check_operator, default_opset
+from rnnengine.importers.onnx.withheld import follow
 from rnnengine.ops.sizes import Clash
 
 if TYPE_CHECKING:
@@ -156,10 +157,12 @@ class _Importer:
         for name in outputs:
             if scope.find(name) is None:
                 raise ModelFormatError(f"nothing computes output {name!r} of the model")
+            builder.check_shown([scope.find(name)], f"output {name!r} of the model")
             if name in builder.bfloat16:
                 raise UnsupportedModelError(f"output {name!r} is bfloat16; accepted: float32")
         for info in (*graph.value_info, *graph.output):
-            if info.name in scope.names and info.name not in builder.bfloat16:
+            hidden = info.name in builder.bfloat16 or info.name in builder.withheld
+            if info.name in scope.names and not hidden:
                 check_declared(info, builder.inference.types[info.name])
         return outputs
 
@@ -171,11 +174,12 @@ class _Importer:
         name = builder.node_name(message.name or message.op_type)
         where = f"node {name!r} ({message.op_type})"
         function = self.inliner.find(message)
-        if message.domain not in _DOMAINS and function is None:
+        own = message.domain in _DOMAINS or full_name(message.op_type, message.domain) in CONVERTERS
+        if not own and function is None:
             raise UnsupportedModelError(
                 f"{where}: operator {message.domain}.{message.op_type} is of domain "
-                f"{message.domain!r}; accepted: operators of the default domain, and functions of "
-                "the model itself"
+                f"{message.domain!r}; accepted: operators of the default domain, functions of the "
+                f"model itself, {', '.join(n for n in sorted(CONVERTERS) if '.' in n)}"
             )
         inputs: list[str | None] = []
         for used in message.input:
@@ -200,23 +204,27 @@ class _Importer:
         )
 
     def _convert(self, call: Call, message: NodeProto, scope: Scope) -> None:
-        check_operator(call.op, call.opset, call.where)
+        name = full_name(message.op_type, message.domain)
+        if name == call.op:
+            check_operator(call.op, call.opset, call.where)
+        if follow(call):
+            return
         if call.op == "If":
             self._branch(call, scope)
         elif call.op == "Loop":
             convert_loop(call, scope, self._nodes)
         elif call.op == "Scan":
             convert_scan(call, scope, self._nodes)
-        elif call.op in table.CONVERTERS:
+        elif name in CONVERTERS:
             if call.op != "Cast":
                 call.refuse_bfloat16()
-            table.CONVERTERS[call.op](call)
+            CONVERTERS[name](call)
         else:
             raise UnsupportedModelError(
                 f"{call.where}: operator {message.op_type} is not supported: "
-                + table.REFUSED.get(
+                + REFUSED.get(
                     call.op,
-                    f"accepted: {', '.join(sorted([*table.CONVERTERS, 'If', 'Loop', 'Scan']))}",
+                    f"accepted: {', '.join(sorted([*CONVERTERS, 'If', 'Loop', 'Scan']))}",
                 )
             )
 

@@ -78,7 +78,7 @@ def read_checkpoint(content: bytes, name: str, key: str | None = None) -> Checkp
     Checkpoint
         Names are those of the model's ``state_dict``, without the ``module.``, ``_orig_mod.`` and
         ``model.`` that wrappers put before them. weight_norm and spectral_norm are folded;
-        quantised weights are the float32 numbers they stand for, with the attribute
+        quantised weights are :class:`~rnnengine.graph.integers.ScaledIntegers`, with the attribute
         ``quantized`` on their module. Classes of PyTorch's own go by their bare name in
         ``modules``, others by their full one.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
+from rnnengine.graph.integers import ScaledIntegers, keepable
 
 __all__ = [
     "DTYPES",
@@ -225,7 +226,8 @@ def materialise(tensor: TensorRef, where: str, budget: Budget) -> Array:
     -------
     array
         Contiguous, native byte order. float16 and bfloat16 are widened to float32; quantised
-        integers become the float32 numbers they stand for.
+        integers become :class:`~rnnengine.graph.integers.ScaledIntegers`, or the float32 numbers
+        they stand for where these cannot hold them.
 
     Raises
     ------
@@ -275,7 +277,10 @@ def _meaning(tensor: TensorRef, raw: Array, where: str, budget: Budget) -> Array
 
 
 def _dequantised(raw: Array, how: Quantised, where: str, budget: Budget) -> Array:
-    """(q - zero_point) * scale, worked out in float64 and rounded once."""
+    """(q - zero_point) * scale; integers of 8 bits stay such, with their scales in float32.
+
+    The rest is worked out in float64 and rounded once.
+    """
     scale: Any = how.scale
     zero: Any = how.zero_point
     if isinstance(scale, TensorRef) and isinstance(zero, TensorRef):
@@ -292,6 +297,9 @@ def _dequantised(raw: Array, how: Quantised, where: str, budget: Budget) -> Arra
             )
         scale, zero = scale.reshape(rows), zero.reshape(rows)
     with np.errstate(all="ignore"):
+        step, lowest = np.asarray(scale, np.float32), np.asarray(zero)
+        if raw.ndim and keepable(raw, step, lowest):
+            return cast(Array, ScaledIntegers(raw, step, lowest.astype(np.int32)))
         exact: Array = (raw.astype(np.float64) - zero) * scale
         return exact.astype(np.float32)
 
