@@ -159,6 +159,95 @@ def test_states_of_the_caller() -> None:
         assert same_bits(feeds, kept)
 
 
+def follows(model: rn.Model, pieces: list[Any], most: int, batch: int | None) -> None:
+    """A stream that takes each piece in chunks, and one that holds it, are bit for bit the same."""
+    plan = chunked(model, most)
+    assert plan is not None
+    model.plan.in_chunks = lambda: plan
+    far, near = model.stream(batch), model.stream(batch)
+    for piece in pieces:
+        found, wanted = far._over_long(piece), near.step(piece)
+        assert same_bits(_named(found), _named(wanted))
+        assert same_bits(far.state, near.state)
+    assert same_bits(_named(far.step(pieces[0])), _named(near.step(pieces[0])))
+    assert same_bits(far.state, near.state)
+
+
+def _named(result: Any) -> dict[str, Array]:
+    return result if isinstance(result, dict) else {"": result}
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_streams_of_the_matrix(block: int, isa: str) -> None:
+    """Cells and options: a step of many steps goes on from the stream's state, and leaves it."""
+    found = 0
+    for seed in range(912_000_000 + 30 * block, 912_000_000 + 30 * (block + 1)):
+        drawn = case(seed)
+        model = load(drawn, isa)
+        if model._form.refusal is not None or drawn.spec.steps < 2 or chunked(model) is None:
+            continue
+        batch = model._batch_of(drawn.feeds)
+        states = model.stream(batch).state
+        feeds = {name: value for name, value in drawn.feeds.items() if name not in states}
+        follows(model, [feeds, feeds], 1 + seed % 4, batch)
+        found += 1
+    assert found >= 4
+
+
+@pytest.mark.parametrize("name", convolutions.NETWORKS)
+def test_streams_of_causal_windows(name: str) -> None:
+    model = rn.load(convolutions.network(convolutions.NETWORKS[name]))
+    x = convolutions.real(2, 4, 17)
+    for most in (1, 3, 16):
+        follows(model, [x, x[..., :5], x], most, 2)
+
+
+def test_streams_whose_state_the_graph_declares() -> None:
+    model = rn.load(layer("LSTM", 9, 5, initial=True))
+    x = values(12, 2, 5)
+    follows(model, [x, x[3:], x], 5, 2)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_stream_by_itself_when_many_steps_come(*, batch_first: bool) -> None:
+    model = stack(batch_first=batch_first)
+    x = values(*((3, 4000, 7) if batch_first else (4000, 3, 7)))
+    maker = model.plan.in_chunks
+    model.plan.in_chunks = None
+    held = model.stream(3)
+    model.plan.in_chunks = maker
+    stream = model.stream(3)
+    for _ in range(2):
+        wanted = held.step(x)
+        assert np.array_equal(stream.step(x), wanted)
+        assert same_bits(stream.state, held.state)
+    out = np.full_like(wanted, np.nan)
+    stream.reset()
+    start = model.stream(3).state
+    assert stream.step(x, out=out) is out
+    y, state = model.run(x, state=start, return_state=True)
+    assert np.array_equal(out, y)
+    assert same_bits(stream.state, state)
+    before = stream.state
+    with pytest.raises(rn.ShapeError):
+        stream.step(x, out=out[:-1])
+    with pytest.raises(rn.ShapeError):
+        stream.step(x[..., :-1])
+    assert same_bits(stream.state, before)
+    assert np.array_equal(stream.clone().step(x), stream.step(x))
+
+
+def test_a_stream_of_pairs_that_the_caller_says_holds_all_steps() -> None:
+    """Its form is another than that of a run in chunks, so it takes the steps at once."""
+    model = rn.load(layer("LSTM", 9, 5, initial=True))
+    pairs = {name: given for name, given in zip(("h_n", "c_n"), ("h0", "c0"), strict=True)}
+    names = {info.name for info in model.outputs}
+    assert names >= set(pairs), names
+    stream, whole = model.stream(2, state=pairs), model.stream(2)
+    x = values(20_000, 2, 5)
+    assert same_bits(_named(stream.step(x)), _named(whole.step(x)))
+
+
 W = {"W": values(1, 12, 4), "R": values(1, 12, 4, seed=1), "W2": values(1, 12, 4, seed=2)}
 
 
@@ -244,22 +333,31 @@ def peak():
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 model = stack(batch_first=True)
-model.run(values(1, 10_000, 7))
 x = values(1, 100_000, 7)
+stream = model.stream(1)
+calls = {
+    "run": lambda: model.run(x),
+    "run that returns its state": lambda: model.run(x, return_state=True)[0],
+    "step": lambda: stream.step(x),
+}
+model.run(x[:, :10_000])
+model.run(x[:, :10_000], return_state=True)
+stream.step(x[:, :10_000])
 compiled, original = [], forms.compile_graph
 forms.compile_graph = lambda *a, **k: compiled.append(1) or original(*a, **k)
 open("/proc/self/clear_refs", "w").write("5")
 before = peak()
-y = model.run(x)
+y = calls[sys.argv[1]]()
 print(peak() - before - y.nbytes, len(compiled))
 """
 
 
-def test_memory_does_not_grow_with_the_sequence(root: Path) -> None:
+@pytest.mark.parametrize("way", ["run", "run that returns its state", "step"])
+def test_memory_does_not_grow_with_the_sequence(root: Path, way: str) -> None:
     """100 000 steps of three layers: the outputs and at most 2 MB; they would hold 19 MB whole."""
     paths = [str(root / "tests"), *(p for p in sys.path if p)]
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY],
+        [sys.executable, "-c", MEMORY, way],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,

@@ -112,6 +112,7 @@ cdef class Runner:
 cdef class StreamRunner:
     """Base of Stream: owns a worker and advances its state."""
     cdef Worker worker
+    cdef Worker lengthy         # advances the worker's states over long sequences, in chunks
     cdef readonly Plan plan
 
     def __init__(self, Plan plan, dict sizes, int threads=1):
@@ -126,6 +127,7 @@ cdef class StreamRunner:
             self.worker.prepare()
         except Misfit as error:
             raise ShapeError(f"stream: the model cannot run at these sizes: {error}") from None
+        self.worker.limited = plan.in_chunks is not None
 
     def step(self, x, *, out=None):
         """Advance by the time steps in ``x`` and return the outputs that are not state.
@@ -154,8 +156,36 @@ cdef class StreamRunner:
             raise TypeError("this object was made without its constructor")
         try:
             return self.worker.execute(x, out, True)
+        except Lengthy:
+            return self._over_long(x, out)
         except Misfit as error:
             raise ShapeError(f"step: the model cannot run at these sizes: {error}") from None
+
+    def _over_long(self, x, out=None):
+        """Advance in chunks over steps that would need much memory between the layers."""
+        cdef Plan plan
+        if self.lengthy is None:
+            plan = self.plan.for_long()
+            if plan is not None:
+                self.lengthy = Worker(plan)
+                self.lengthy.threads = self.worker.threads
+                if not self.lengthy.follow(self.worker.states):
+                    self.lengthy = None
+        if self.lengthy is None:
+            self.worker.limited = False
+            return self.step(x, out=out)
+        self.enter()
+        try:
+            return self.lengthy.execute(x, out, True)
+        except Misfit:
+            pass  # sizes that have no chunks
+        finally:
+            self.worker.busy = False
+        self.worker.limited = False
+        try:
+            return self.step(x, out=out)
+        finally:
+            self.worker.limited = True
 
     cdef int enter(self) except -1:
         """Take the stream for this thread; whoever calls it sets `worker.busy` back."""

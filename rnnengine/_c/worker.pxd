@@ -25,6 +25,8 @@ cdef class Worker:
     cdef int64_t *out_dims      # [outputs][MAX_RANK]
     cdef float **sides          # of a chunked plan: both arrays of each output that carries a state
     cdef bint limited           # a long sequence is refused, as another plan runs it in chunks
+    cdef States owner           # of a chunked plan: states of the stream it advances, or None
+    cdef list shared            # (own link, owner's link) of each state of the owner
     cdef int threads            # that a call may use
     cdef int bound_threads
     cdef bint busy, release_lock
@@ -38,6 +40,8 @@ cdef class Worker:
     cdef int refuse(self, int i, bint step, str where) except -1
     cdef int prepare(self) except -1
     cdef int attach_states(self, bint step) except -1
+    cdef bint follow(self, States owner) except -1
+    cdef int attach_owner(self) except -1
     cdef int overlaps(self, int slot) noexcept
     cdef object place(self, int o, object out, bint dropped)
     cdef object place_all(self, Selection *outs, object out, bint dropped)

@@ -1,7 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 """What one call needs: a context, the memory of states, and the arrays of the caller.
 
-`run` borrows a worker from the plan's free list, a stream owns one.
+`run` borrows a worker from the plan's free list, a stream owns one, and a second one for long
+sequences, which advances the states of the first in chunks.
 """
 from cpython.dict cimport PyDict_GetItemWithError
 from cpython.object cimport PyObject
@@ -17,6 +18,7 @@ from rnnengine._c.states cimport States
 
 import numpy as np
 
+from rnnengine._c.core import Misfit
 from rnnengine._c.convert import (DECLARED, bad_feeds, bad_output, bad_outputs, bad_shape,
                                   shared_output)
 from rnnengine.errors import StreamBusyError
@@ -24,6 +26,10 @@ from rnnengine.errors import StreamBusyError
 cdef enum:
     RELEASE_NS = 5000   # work above this releases the interpreter lock
     BETWEEN = 1 << 20   # bytes between the layers above which a run goes in chunks; a private cache
+
+
+cdef list named(list names, Selection *chosen):
+    return [names[chosen.at[k]] for k in range(chosen.count)]
 
 
 cdef class Worker:
@@ -82,7 +88,7 @@ cdef class Worker:
         return 0
 
     cdef list wanted(self, Selection *ins):
-        return [self.plan.in_names[ins.at[k]] for k in range(ins.count)]
+        return named(self.plan.in_names, ins)
 
     cdef int solve(self, int i, bint step, bint *dropped) except -1:
         """Read the symbols' values off an input's shape; the time axis may be missing in a step."""
@@ -158,6 +164,38 @@ cdef class Worker:
                 store = 2 * plan.outputs[o].store
                 self.in_ptr[i] = states.side[store + states.current] + states.offset[k]
                 self.out_ptr[o] = NULL if plan.chunked else states.side[store + 1 - states.current]
+        return 0 if self.owner is None else self.attach_owner()
+
+    cdef bint follow(self, States owner) except -1:
+        """Advance another worker's states from now on, if this plan carries every one of them."""
+        cdef Plan mine = self.plan, its = owner.plan
+        cdef int k
+        number = {name: k for k, name in enumerate(mine.state_names)}
+        self.shared = [(number.get(name, -1), k) for k, name in enumerate(its.state_names)]
+        for link, k in self.shared:
+            if link < 0 or (mine.in_names[mine.links[<int>link].input]
+                            != its.in_names[its.links[<int>k].input]):
+                return False
+        if named(mine.in_names, &mine.feeds[1]) != named(its.in_names, &its.feeds[1]):
+            return False
+        if named(mine.out_names, &mine.results[1]) != named(its.out_names, &its.results[1]):
+            return False
+        self.owner = owner
+        return True
+
+    cdef int attach_owner(self) except -1:
+        """Read the states of the owner, and write them to their other side."""
+        cdef States states = self.states, owner = self.owner
+        cdef int mine, its, store, o
+        for mine, its in self.shared:
+            o = self.plan.links[mine].output
+            store = owner.plan.outputs[owner.plan.links[its].output].store
+            if (states.size[self.plan.outputs[o].store] != owner.size[store]
+                    or states.offset[mine] != owner.offset[its]):
+                raise Misfit("the state of a chunk is not that of the stream")
+            self.in_ptr[self.plan.links[mine].input] = (
+                owner.side[2 * store + owner.current] + owner.offset[its])
+            self.out_ptr[o] = owner.side[2 * store + 1 - owner.current]
         return 0
 
     cdef int overlaps(self, int slot) noexcept:
@@ -247,6 +285,8 @@ cdef class Worker:
                 self.context.run(self.in_ptr, self.out_ptr, self.release_lock)
             if step:
                 self.states.current = 1 - self.states.current
+            if self.owner is not None:
+                self.owner.current = 1 - self.owner.current
             if self.copies is not None:
                 for target, source in self.copies:
                     target[...] = source
