@@ -58,6 +58,11 @@ def integers(rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> Ar
     return rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
 
 
+def in_float32(source: Any) -> rn.Model:
+    """The model with its weights as float32 numbers: right to the last bits of float32."""
+    return rn.load(source, compute_type="float32")
+
+
 def kept(graph: Graph) -> dict[str, tuple[int, ...]]:
     """Constants of the settled graph that are still integers."""
     found = {n: as_integers(v) for n, v in fold(graph).constants.items()}
@@ -151,7 +156,7 @@ def test_dynamic_quantize_lstm(name: str) -> None:
     if name != "clip":  # docs/deviations.md: onnxruntime does not clip before h()
         for found, value in zip(qm.witness(made.plain, made.feeds), wanted.values(), strict=True):
             close(found, value)
-    found = rn.load(made.quantised).run(made.feeds)
+    found = in_float32(made.quantised).run(made.feeds)
     for key, value in exact.items():
         close(found[key], value)
 
@@ -232,7 +237,7 @@ def test_matmul_integer(order: str, dtype: Any, columns: bool) -> None:
         np.testing.assert_array_equal(exact, feeds["x"].astype(float) @ whole)
     close(exact, feeds["x"].astype(float) @ whole, 1e-6)
     explained(qm.witness(content, feeds)[0], qm.eight_bits(feeds["x"]) @ whole, exact)
-    close(rn.load(content).run(feeds["x"]), exact)
+    close(in_float32(content).run(feeds["x"]), exact)
 
 
 def test_matmul_integer_without_zero_points() -> None:
@@ -321,7 +326,7 @@ def test_conv_integer(dtype: Any, attrs: dict[str, Any]) -> None:
     np.testing.assert_array_equal(exact, evaluate(load_graph(float_one), {"x": x})["y"])
     rounded = evaluate(load_graph(float_one), {"x": qm.eight_bits(x)})["y"]
     explained(qm.witness(content, {"x": x})[0], rounded, exact)
-    close(rn.load(content).run(x), exact)
+    close(in_float32(content).run(x), exact)
 
 
 # Models as onnxruntime's tool writes them
@@ -387,7 +392,7 @@ def test_quantize_dynamic(cell: str, options: dict[str, Any], signed: bool, tmp_
     (in_float,) = qm.witness(source.read_bytes(), {"x": x})
     assert rms(exact - found) < 0.03 * max(1, rms(in_float))
     assert rms(exact - in_float) <= 1.1 * rms(found - in_float)
-    close(rn.load(target).run(x), exact)
+    close(in_float32(target).run(x), exact)
 
 
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN", "Conv"])
@@ -421,7 +426,7 @@ def test_quantize_static(cell: str, options: dict[str, Any], signed: bool, tmp_p
     # Sums in float32 and float64 may round to neighbouring steps, rarely.
     off = np.abs(found - exact) > FLOAT32 * max(1, np.abs(exact).max())
     assert off.mean() <= 0.01
-    ours = rn.load(target).run(x)
+    ours = in_float32(target).run(x)
     assert (np.abs(ours - exact) > FLOAT32 * max(1, np.abs(exact).max())).mean() <= 0.01
 
 
@@ -453,7 +458,7 @@ def test_rounding_an_activation(opset: int, dtype: str, axis: int | None) -> Non
     x = (rng.normal(size=shape) * 3).astype(f4)
     x.reshape(-1)[:3] = 1e30, -1e30, 0  # saturates
     np.testing.assert_array_equal(
-        rn.load(content).run(x), qm.witness(content, {"x": x}, plain=True)[0]
+        in_float32(content).run(x), qm.witness(content, {"x": x}, plain=True)[0]
     )
     close(
         evaluate(load_graph(content), {"x": x})["y"], qm.witness(content, {"x": x}, plain=True)[0]
@@ -469,7 +474,7 @@ def test_ties_go_to_even() -> None:
     content = qm.model(nodes, {"x": (f4, (8,))}, ["y"], constants)
     x = np.array([0.25, 0.75, 1.25, -0.25, -0.75, -1.25, 63.2, -64.6], f4)
     wanted = np.array([0, 1, 1, -0.0, -1, -1, 63, -64.5], f4)
-    np.testing.assert_array_equal(rn.load(content).run(x), wanted)
+    np.testing.assert_array_equal(in_float32(content).run(x), wanted)
     np.testing.assert_array_equal(qm.witness(content, {"x": x}, plain=True)[0], wanted)
 
 
@@ -483,7 +488,7 @@ def test_read_with_other_numbers_than_written() -> None:
     content = qm.model(nodes, {"x": (f4, (50,))}, ["y"], constants)
     x = np.linspace(-20, 40, 50, dtype=f4)
     np.testing.assert_array_equal(
-        rn.load(content).run(x), qm.witness(content, {"x": x}, plain=True)[0]
+        in_float32(content).run(x), qm.witness(content, {"x": x}, plain=True)[0]
     )
 
 
@@ -538,7 +543,7 @@ def test_dequantized_recurrent_weights(cell: str, axis: int) -> None:
     wanted = evaluate(load_graph(plain), {"x": x})["y"]
     np.testing.assert_array_equal(evaluate(fold(graph), {"x": x})["y"], wanted)
     close(qm.witness(content, {"x": x})[0], wanted)
-    close(rn.load(content).run(x), wanted)
+    close(in_float32(content).run(x), wanted)
 
 
 def test_a_scale_below_the_smallest_weight_is_zero() -> None:
@@ -553,13 +558,13 @@ def test_a_scale_below_the_smallest_weight_is_zero() -> None:
     ]
     content = qm.model(nodes, {"x": (f4, (1, I))}, ["y"], constants)
     assert not kept(load_graph(content))
-    y = rn.load(content).run(np.ones((1, I), f4))
+    y = in_float32(content).run(np.ones((1, I), f4))
     np.testing.assert_allclose(y[0], [0, 0, 50, 100, 150, 200], rtol=1e-6)
 
 
 def test_saved_and_exported(tmp_path: Path) -> None:
     made = DynamicLSTM(**LSTMS["int8 rows"])
-    model = rn.load(made.quantised)
+    model = in_float32(made.quantised)
     y = model.run(made.feeds)
     rn.save(model, tmp_path / "m.rnne")
     rn.export_onnx(model, tmp_path / "m.onnx")

@@ -210,10 +210,11 @@ class Source:
         The graph as imported is given up: its weights are float32. What only it can show, the graph
         with a free time axis, is made of it before.
         """
-        from rnnengine.passes.lower import lower
+        from rnnengine.passes.lower import lower, with_numbers
 
         if lowering.compute_type == "float32":
-            lower(self.graph, lowering)
+            self.graph = lower(self.graph, lowering)
+            self.imported = with_numbers(self.imported)
             return
         freed = {}
         for timeline in self._timelines():

@@ -29,7 +29,15 @@ from rnnengine.passes.fold_batch_norm import fold_batch_norm
 from rnnengine.passes.prune import remove_dead
 from rnnengine.records import field, record
 
-__all__ = ["ACCEPTED", "STORED", "Lowering", "check_request", "choose", "lower"]
+__all__ = [
+    "ACCEPTED",
+    "STORED",
+    "Lowering",
+    "check_request",
+    "choose",
+    "lower",
+    "with_numbers",
+]
 
 STORED = "stored"
 """Asked for where nobody asks: integers that the file has stay integers, all else is float32."""
@@ -115,7 +123,7 @@ def lower(graph: Graph, lowering: Lowering) -> Graph:
     """
     if lowering.compute_type == "float32":
         choose(graph, lowering)
-        return graph
+        return with_numbers(graph)
     graph = _without_factors(fold_batch_norm(graph))
     if lowering.compute_type in _OF_INTEGERS:
         graph = _with_integers(graph, lowering)
@@ -139,7 +147,19 @@ def lower(graph: Graph, lowering: Lowering) -> Graph:
                 constants[names[key]] = made  # type: ignore[assignment]
             inputs[position] = names[key]
         nodes.append(Node(node.op, node.name, tuple(inputs), node.outputs, node.attrs))
-    return remove_dead(graph.with_(nodes=tuple(nodes), constants=constants, choices=choices))
+    made_so = graph.with_(nodes=tuple(nodes), constants=constants, choices=choices)
+    return with_numbers(remove_dead(made_so))
+
+
+def with_numbers(graph: Graph) -> Graph:
+    """Return the graph with float32 numbers in the place of integers that no kernel gets."""
+    if not any(as_integers(value) is not None for value in graph.constants.values()):
+        return graph
+    constants = {
+        name: value if as_integers(value) is None else np.asarray(value)
+        for name, value in graph.constants.items()
+    }
+    return graph.with_(constants=constants)
 
 
 def _taken(graph: Graph) -> set[str]:
