@@ -15,6 +15,7 @@ from rnnengine.model import Model
 from rnnengine.ops import infer_types
 from rnnengine.ops.elementwise import BINARY, UNARY
 from rnnengine.ops.recurrent import DIRECTIONS, Activation, RecurrentAttrs
+from rnnengine.ops.weights import compute_type_of
 from rnnengine.saving import write_whole
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ _FUNCTIONS: dict[str, tuple[str, int]] = {
 
 def export_onnx(model: Model, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a model as an ONNX file. Needs the ``onnx`` package.
+
+    Weights are written as float32. Those of a model with another compute type are the numbers that
+    its weights stand for, so the file computes the same network, with activations in float32; its
+    ``doc_string`` names the compute type.
 
     Parameters
     ----------
@@ -64,12 +69,19 @@ def onnx_content(graph: Graph) -> bytes:
     inputs = [_declared(v.name, v.type) for v in graph.inputs]
     outputs = [_declared(name, writer.types[name]) for name in graph.outputs]
     used = {name for node in writer.nodes for name in node.input} | set(graph.outputs)
-    kept = [numpy_helper.from_array(v, k) for k, v in writer.constants.items() if k in used]
+    kept = [
+        numpy_helper.from_array(np.asarray(v), k) for k, v in writer.constants.items() if k in used
+    ]
     made = helper.make_graph(writer.nodes, graph.name or "graph", inputs, outputs, kept)
     model = helper.make_model(
         made, opset_imports=[helper.make_opsetid("", _OPSET)], producer_name="rnnengine"
     )
     model.ir_version = _IR
+    compute_type = compute_type_of(graph)
+    if compute_type != "float32":
+        model.doc_string = (
+            f"The weights are those of a model computed in {compute_type}, as float32 numbers."
+        )
     return bytes(model.SerializeToString())
 
 

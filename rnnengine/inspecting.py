@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
-from rnnengine.graph import Fusion, Graph, Node, UndecidedError
+from rnnengine.graph import Choice, Fusion, Graph, Node, UndecidedError
 from rnnengine.importers import (
     Source,
     load_graph,
@@ -24,6 +24,7 @@ from rnnengine.importers.single import Found, is_recurrent
 from rnnengine.importers.weights import groups_of
 from rnnengine.ops import infer_types
 from rnnengine.ops.recurrent import DIRECTIONS
+from rnnengine.ops.weights import choices_of, compute_type_of
 from rnnengine.passes.fold import fold
 from rnnengine.passes.recover import recover
 
@@ -71,6 +72,9 @@ class Inspection:
         What a ``.rnne`` file says of the file it was made from.
     validation : mapping of str to str
         What a ``.rnne`` file says of how it was validated.
+    choices : tuple of Choice
+        How each layer with weights is computed, where some layer is not in float32 or somebody
+        chose: node, operator, compute type, reason.
     missing : str
         What has to be said for the file to be loaded; empty where nothing has.
     """
@@ -87,6 +91,7 @@ class Inspection:
     tensors: Mapping[str, str] = field(default_factory=dict)
     origin: Mapping[str, str] = field(default_factory=dict)
     validation: Mapping[str, str] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
     missing: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -102,6 +107,7 @@ class Inspection:
             lines.append(f"  operators  {listed}")
         lines += [f"  recurrent  {layer}" for layer in self.layers]
         lines += [f"  fused      {_fusion(fusion)}" for fusion in self.fused]
+        lines += [f"  computed   {choice}" for choice in self.choices]
         shown = list(self.tensors.items())[:_SHOWN]
         lines += [f"  tensor     {name}: {text}" for name, text in shown]
         if len(self.tensors) > _SHOWN:
@@ -156,6 +162,7 @@ def inspect(source: Source, *, key: str | None = None) -> Inspection:
 def _of_graph(graph: Graph, name: str, kind: str, size: int) -> Inspection:
     types = infer_types(graph)
     whole = _recovered(graph)
+    choices = choices_of(whole)
     return Inspection(
         name,
         kind,
@@ -166,6 +173,7 @@ def _of_graph(graph: Graph, name: str, kind: str, size: int) -> Inspection:
         dict(sorted(Counter(node.op for node in graph.nodes).items())),
         tuple(_of_nodes(whole.nodes, infer_types(whole))),
         whole.fused,
+        choices=choices if graph.choices or compute_type_of(whole) != "float32" else (),
     )
 
 

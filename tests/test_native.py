@@ -173,8 +173,8 @@ def rewritten(content: bytes, change: Any) -> bytes:
 
 def test_newer_formats_and_second_descriptions_are_refused() -> None:
     content = packed(layer())
-    with pytest.raises(rn.UnsupportedModelError, match="format 3, written by"):
-        rn.load(rewritten(content, lambda d: d.update(format=3)))
+    with pytest.raises(rn.UnsupportedModelError, match="format 4, written by"):
+        rn.load(rewritten(content, lambda d: d.update(format=4)))
     with pytest.raises(rn.ModelFormatError, match="format is None"):
         rn.load(rewritten(content, lambda d: d.update(format=None)))
     with pytest.raises(rn.UnsupportedModelError, match="complete"):

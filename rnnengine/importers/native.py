@@ -5,9 +5,11 @@ header is padded with spaces, and byte tensors named ``_pad<n>`` fill the gaps b
 metadata has one key, ``rnnengine``, whose value is JSON:
 
 ==============  ==================================================================================
-``format``      version of this description, 2; files of 1 are read, they have no ``packed``
+``format``      version of this description: 3 where weights have fewer bytes than float32, else
+                2; files of 1 are read, they have no ``packed``
 ``graph``       name, source, inputs, outputs, nodes and states
 ``packed``      which tensors are packed, and how: :mod:`rnnengine.importers.native_weights`
+``choices``     node, operator, compute type and reason of layers; absent where nobody chose
 ``sha256``      of the data, all bytes after the header
 ``origin``      strings about the file it was made from: ``file``, ``sha256``, ``framework``
 ``version``     of the package that wrote it
@@ -29,7 +31,18 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, RNNEngineError, UnsupportedModelError
-from rnnengine.graph import Dim, Graph, Node, Size, State, TensorType, UndecidedError, Value
+from rnnengine.graph import (
+    Choice,
+    Dim,
+    Graph,
+    Node,
+    Size,
+    State,
+    TensorType,
+    UndecidedError,
+    Value,
+    as_lowered,
+)
 from rnnengine.graph.verify import verify
 from rnnengine.importers.native_weights import constants, settled, stored
 from rnnengine.importers.safetensors import DTYPES, Content, Header
@@ -40,7 +53,7 @@ __all__ = ["FORMAT", "KEY", "NativeFile", "is_native", "pack", "read_native", "u
 
 Array = np.ndarray[Any, Any]
 
-FORMAT = 2
+FORMAT = 3
 KEY = "rnnengine"
 _ALIGNMENT = 64
 _PAD = "_pad"
@@ -115,10 +128,13 @@ def pack(
         pieces.append(piece)
         end += len(piece)
     data = b"".join(pieces)
+    small = any(as_lowered(value) is not None for value in graph.constants.values())
+    choices = [[c.node, c.op, c.compute_type, c.reason] for c in graph.choices]
     description = {
-        "format": FORMAT,
+        "format": FORMAT if small or choices else 2,
         "graph": _graph(graph),
         "packed": packed,
+        **({"choices": choices} if choices else {}),
         "sha256": _digest(data),
         "origin": dict(origin or {}),
         "version": version,
@@ -222,6 +238,10 @@ def read_native(
         _check_hash(content, header, description["sha256"], name, verify_data)
         packed = description["packed"] if version > 1 else {}
         graph = verify(_unpacked_graph(description["graph"], packed, content, header))
+        chosen = description.get("choices", []) if version > 2 else []
+        if not all(len(c) == 4 and _strings(c) for c in chosen):
+            raise TypeError("choices are not strings")
+        graph = graph.with_(choices=tuple(Choice(*c) for c in chosen))
         origin, writer = description["origin"], description["version"]
         checked = description.get("validation", {})
         if not _strings([*origin, *origin.values(), writer, *checked, *checked.values()]):

@@ -3,6 +3,7 @@
 The description's ``packed`` maps the name of a tensor to ``[layout, shape, gates, columns]``: the
 tensor is flat and holds the blocks of :mod:`rnnengine.graph.packed`, one after the other. ``shape``
 is the constant's. In the layout ``panels16`` pad units are zero, and nothing is below FLT_MIN.
+Weights of fewer bytes say more: :mod:`rnnengine.importers.native_lowered`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from rnnengine.errors import ModelFormatError, UnsupportedModelError
-from rnnengine.graph import Graph, PackedMatrix, Packing, as_packed
-from rnnengine.graph.packed import LAYOUT, to_panels
+from rnnengine.graph import Graph, PackedMatrix, Packing, as_lowered, as_packed
+from rnnengine.graph.packed import LAYOUT, aligned, to_panels
 from rnnengine.importers.safetensors import Content, Header, tensor
 from rnnengine.ops.weights import packings
 
@@ -23,7 +24,8 @@ __all__ = ["constants", "settled", "stored"]
 Array = np.ndarray[Any, Any]
 
 _PANEL = 16
-_ALIGNMENT = 64
+_FIELDS = 4
+"""Of what is said of a packed tensor of float32."""
 
 
 def stored(graph: Graph) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -31,8 +33,16 @@ def stored(graph: Graph) -> tuple[dict[str, Array], dict[str, Any]]:
     chosen = packings(graph)
     tensors: dict[str, Array] = {}
     packed: dict[str, Any] = {}
+    taken = set(graph.constants)
     for name, value in graph.constants.items():
         packing = chosen.get(name)
+        lowered = as_lowered(value)
+        if lowered is not None and packing is not None:
+            from rnnengine.importers import native_lowered
+
+            parts, packed[name] = native_lowered.stored(name, lowered.packed_as(packing), taken)
+            tensors |= parts
+            continue
         if packing is None:
             tensors[name] = np.asarray(value)
             continue
@@ -71,10 +81,22 @@ def constants(
     unknown = [name for name in packed if name not in names]
     if unknown:
         raise ModelFormatError(f"packed tensor {str(unknown[0])[:80]!r} is not in the file")
-    found: dict[str, Array] = {}
-    for name in names:
-        flat = tensor(content, header, name)
-        found[name] = _proven(name, flat, packed[name]) if name in packed else flat
+    tensors = {name: tensor(content, header, name) for name in names}
+    if all(len(said) == _FIELDS for said in packed.values()):
+        return {k: _proven(k, v, packed[k]) if k in packed else v for k, v in tensors.items()}
+    from rnnengine.importers import native_lowered
+
+    beside = native_lowered.others(packed)
+    absent = beside - tensors.keys()
+    if absent:
+        raise ModelFormatError(f"packed tensor {min(absent)[:80]!r} is not in the file")
+    found: dict[str, Any] = {}
+    for name, value in tensors.items():
+        said = packed.get(name)
+        if said is not None and len(said) == native_lowered.FIELDS:
+            found[name] = native_lowered.proven(name, tensors, said)
+        elif name not in beside:
+            found[name] = value if said is None else _proven(name, value, said)
     return found
 
 
@@ -95,21 +117,12 @@ def _proven(name: str, flat: Array, said: Any) -> Any:
             f"{where}: {flat.dtype}{list(flat.shape)} is not the packed form of a constant of "
             f"shape {list(shape)} in gates of {list(gates)}"
         )
-    if flat.ctypes.data % _ALIGNMENT:
-        flat = _aligned(flat)
+    flat = aligned(flat)
     blocks = tuple(np.split(flat, np.cumsum(sizes)[:-1]))
     matrix = PackedMatrix(tuple(shape), packing, blocks)
     if not _padded_with_zeros(matrix):
         raise ModelFormatError(f"{where}: its pad units are not zero")
     return matrix
-
-
-def _aligned(flat: Array) -> Array:
-    """Copy to where panels start on cache lines, as those of an aligned file do."""
-    room = np.empty(flat.size + _ALIGNMENT // 4, np.float32)
-    skip = -room.ctypes.data % _ALIGNMENT // 4
-    room[skip : skip + flat.size] = flat
-    return room[skip : skip + flat.size]
 
 
 def _padded_with_zeros(matrix: PackedMatrix) -> bool:
@@ -129,9 +142,12 @@ def _padded_with_zeros(matrix: PackedMatrix) -> bool:
 def settled(graph: Graph) -> Graph:
     """Return the graph with those constants unpacked that its nodes do not read as packed."""
     chosen = packings(graph)
-    kept: dict[str, Array] = {}
+    kept: dict[str, Any] = {}
     for name, value in graph.constants.items():
-        packed = as_packed(value)
-        wanted = packed is None or packed.packing == chosen.get(name)
-        kept[name] = value if packed is None or wanted else packed.unpacked()
+        packing, packed, lowered = chosen.get(name), as_packed(value), as_lowered(value)
+        if lowered is not None:
+            kept[name] = lowered.unpacked() if packing is None else lowered.packed_as(packing)
+        else:
+            wanted = packed is None or packed.packing == packing
+            kept[name] = value if packed is None or wanted else packed.unpacked()
     return graph.with_(constants=kept)
