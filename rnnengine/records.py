@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import Any, NamedTuple, NoReturn, TypeVar, cast, dataclass_transform
+from typing import Any, NoReturn, TypeVar, cast, dataclass_transform
 
 __all__ = ["field", "record", "replace"]
 
@@ -79,12 +79,16 @@ class _Fields:
         return vars(cls)["__dataclass_fields__"]
 
 
-class _Spec(NamedTuple):
+class _Spec:
     """Fields of a class in order, and the defaults of those that have one."""
 
-    names: tuple[str, ...]
-    defaults: Mapping[str, Any]
-    factories: Mapping[str, Callable[[], Any]]
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        defaults: Mapping[str, Any],
+        factories: Mapping[str, Callable[[], Any]],
+    ) -> None:
+        self.names, self.defaults, self.factories = names, defaults, factories
 
 
 def _comparing(names: tuple[str, ...]) -> dict[str, Callable[..., Any]]:

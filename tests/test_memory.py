@@ -94,11 +94,11 @@ def test_changing_lengths_compile_once_and_keep_memory_flat(root: Path) -> None:
 
 
 def test_peak_memory_of_a_run_does_not_grow_with_its_length() -> None:
-    """One layer needs no sequence whole: at 100 and at 20 000 steps a run adds as good as nothing.
+    """No layer needs the sequence whole: at 100 and at 20 000 steps a call adds next to nothing.
 
-    20 000 steps of anything as wide as the layer's state would be 5 MB.
+    20 000 steps of anything as wide as a layer's state would be 5 MB.
     """
     from rnnengine.bench.steady import memory
 
     for row in memory([100, 20_000], hidden=64):
-        assert row["bytes"] < 2 << 20, row
+        assert max(row["bytes"], row["stack_bytes"], row["stream_bytes"]) < 2 << 20, row

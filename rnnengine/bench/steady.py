@@ -139,37 +139,42 @@ def status(field):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) << 10 for line in file if line.startswith(field))
 
-steps, hidden = int(sys.argv[1]), int(sys.argv[2])
-model = rn.load(onnx_bytes(LayerCase("LSTM", hidden, 1), "open"))
+steps, hidden, layers, way = *map(int, sys.argv[1:4]), sys.argv[4]
+model = rn.load(onnx_bytes(LayerCase("LSTM", hidden, 1, layers=layers), "open"))
+call = model.run if way == "run" else model.stream(1).step
 x = np.ones((steps, 1, hidden), np.float32)
-y = np.ones((steps, 1, 1, hidden), np.float32)
-model.run(x[:1], out=y[:1])
+y = np.ones((steps, *call(x[:1]).shape[1:]), np.float32)
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # the peak starts again from here
 before = status("VmRSS:")
-model.run(x, out=y)
+call(x, out=y)
 print(status("VmHWM:") - before)
 """
 
 
+_WAYS = {"bytes": (1, "run"), "stack_bytes": (3, "run"), "stream_bytes": (3, "step")}
+"""Layers, and what is called: a run, or one step of a stream over all time steps."""
+
+
 def memory(lengths: Sequence[int], hidden: int = HIDDEN) -> list[dict[str, int]]:
-    """Bytes by which the peak of a process grows in a run of each length, a process for each.
+    """Bytes by which the peak of a process grows in a call of each length, a process for each.
 
     The weights are packed, the input is there, and the output's memory is the caller's and there
-    before the run. Linux alone tells.
+    before the call. What a model compiles for its first long sequence counts. Linux alone tells.
     """
-    rows = []
-    for steps in lengths:
-        done = subprocess.run(
-            [sys.executable, "-c", _PEAK, str(steps), str(hidden)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"a process that was started ended with:\n{done.stderr}")
-        rows.append({"steps": steps, "bytes": int(done.stdout)})
-    return rows
+    return [
+        {"steps": steps}
+        | {name: _peak(steps, hidden, layers, way) for name, (layers, way) in _WAYS.items()}
+        for steps in lengths
+    ]
+
+
+def _peak(steps: int, hidden: int, layers: int, way: str) -> int:
+    command = [sys.executable, "-c", _PEAK, str(steps), str(hidden), str(layers), way]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"a process that was started ended with:\n{done.stderr}")
+    return int(done.stdout)
 
 
 def measure(
@@ -211,11 +216,13 @@ def markdown(found: Mapping[str, Any]) -> str:
     ]
     lines += [
         "",
-        "| steps of one call | us a step | peak memory it adds, KB |",
-        "|---:|---:|---:|",
+        "| steps of one call | us a step | peak memory a run adds, KB | 3 layers | by a stream |",
+        "|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {row['steps']} | {row['us_per_step']:.3f} | {used['bytes'] >> 10} |"
+        f"| {row['steps']} | {row['us_per_step']:.3f} | "
+        + " | ".join(str(used[name] >> 10) for name in _WAYS)
+        + " |"
         for row, used in zip(found["growth"], found["memory"], strict=True)
     ]
     return "\n".join(lines)

@@ -7,67 +7,55 @@ first asked for; this table is all it knows before.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-__all__ = ["FAMILIES", "FAMILY_OF", "Family"]
+__all__ = ["FAMILIES", "FAMILY_OF"]
 
 
-class Family(NamedTuple):
-    """Operators of one module.
-
-    Attributes
-    ----------
-    emission : str or None
-        Module of their emissions; None where they exist only folded into constants.
-    operators : str
-        Names, separated by spaces.
-    """
-
-    emission: str | None
-    operators: str
-
-
-FAMILIES: dict[str, Family] = {
-    "batchnorm": Family("batchnorm", "BatchNormalization"),
-    "conv": Family("conv", "Conv ConvTranspose"),
-    "elementwise": Family(
+FAMILIES: dict[str, tuple[str | None, str]] = {
+    "batchnorm": ("batchnorm", "BatchNormalization"),
+    "conv": ("conv", "Conv ConvTranspose"),
+    "elementwise": (
         "elementwise",
         "Abs Acos Acosh Add Asin Asinh Atan Atanh Cast Ceil Celu Clip Cos Cosh Div Elu Erf Exp "
         "Floor Gelu HardSigmoid HardSwish LeakyRelu Log Max Min Mish Mod Mul Neg PRelu Pow "
         "Reciprocal Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Swish "
         "Tan Tanh ThresholdedRelu",
     ),
-    "fused": Family("linear", "Linear"),
-    "indexing": Family("indexing", "GatherElements GatherND ScatterElements ScatterND"),
-    "layout": Family("layout", "Concat Dropout Expand Identity Tile Transpose"),
-    "linear": Family("linear", "Gemm MatMul"),
-    "logic": Family(
+    "fused": ("linear", "Linear"),
+    "indexing": ("indexing", "GatherElements GatherND ScatterElements ScatterND"),
+    "layout": ("layout", "Concat Dropout Expand Identity Tile Transpose"),
+    "linear": ("linear", "Gemm MatMul"),
+    "logic": (
         "logic",
         "And Equal Greater GreaterOrEqual IsInf IsNaN Less LessOrEqual Not Or Where Xor",
     ),
-    "loop": Family(None, "Scan"),
-    "masks": Family("select", "MaskIds MaskValues"),
-    "normalize": Family(
+    "loop": (None, "Scan"),
+    "masks": ("select", "MaskIds MaskValues"),
+    "normalize": (
         "normalize",
         "GroupNormalization InstanceNormalization LayerNormalization LogSoftmax RMSNormalization "
         "Softmax",
     ),
-    "pad": Family("pad", "Pad"),
-    "pool": Family(
+    "pad": ("pad", "Pad"),
+    "pool": (
         "pool",
         "AveragePool GlobalAveragePool GlobalLpPool GlobalMaxPool LpPool MaxPool",
     ),
-    "recurrent": Family("recurrent", "GRU LSTM RNN"),
-    "reduce": Family(
+    "recurrent.gru": ("recurrent", "GRU"),
+    "recurrent.lstm": ("recurrent", "LSTM"),
+    "recurrent.rnn": ("recurrent", "RNN"),
+    "reduce": (
         "reduce",
         "ArgMax ArgMin CumSum ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean "
         "ReduceMin ReduceProd ReduceSum ReduceSumSquare",
     ),
-    "reshape": Family("layout", "Flatten Reshape Squeeze Unsqueeze"),
-    "select": Family("layout", "Gather Slice Split"),
-    "shape": Family(None, "ConstantOfShape Range Shape Size"),
+    "reshape": ("layout", "Flatten Reshape Squeeze Unsqueeze"),
+    "select": ("layout", "Gather Slice Split"),
+    "shape": (None, "ConstantOfShape Range Shape Size"),
 }
-"""Modules of :mod:`rnnengine.ops` by name."""
+"""For each module of :mod:`rnnengine.ops`, the module of its emissions and its operators.
 
-FAMILY_OF = {name: family for family, has in FAMILIES.items() for name in has.operators.split()}
+There is no such module where operators exist only folded into constants.
+"""
+
+FAMILY_OF = {name: family for family, (_, has) in FAMILIES.items() for name in has.split()}
 """Module of each operator."""

@@ -11,12 +11,15 @@ from rnnengine.errors import RNNEngineError
 from rnnengine.graph import Graph, Node, TensorType, as_lowered
 from rnnengine.ops import registry
 from rnnengine.ops.binding import bind_attrs, bind_sizes
-from rnnengine.ops.recurrent import RUN, Activation
+from rnnengine.ops.recurrent import Activation, gru, lstm, rnn
 from rnnengine.ops.registry import Array
 
 __all__ = ["evaluate"]
 
 Probe = Callable[[Activation, Array], None]
+
+_PROBED = {"LSTM": lstm.run, "GRU": gru.run, "RNN": rnn.run}
+"""The reference of each layer with its optional probe argument."""
 
 
 def evaluate(
@@ -54,8 +57,8 @@ def evaluate(
         operands = [values[n] if n is not None else None for n in node.inputs]
         attrs = bind_attrs(node.attrs, sizes)
         try:
-            if probe is not None and node.op in RUN:
-                results = RUN[node.op](attrs, operands, probe)
+            if probe is not None and node.op in _PROBED:
+                results = _PROBED[node.op](attrs, operands, probe)
             else:
                 results = registry.get(node.op).reference(attrs, operands)
         except RNNEngineError as error:

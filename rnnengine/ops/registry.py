@@ -214,7 +214,7 @@ def get(name: str, where: str = "") -> Op:
 def emission(name: str) -> Emission | None:
     """Return the emission of an operator; None where it exists only folded into constants."""
     if name not in _EMISSIONS:
-        module = FAMILIES[FAMILY_OF[name]].emission
+        module, _ = FAMILIES[FAMILY_OF[name]]
         if module is not None:
             import_module(f"rnnengine.ops.emission.{module}")
     return _EMISSIONS.get(name)

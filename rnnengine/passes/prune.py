@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from rnnengine.graph import Graph, Node, TensorType
-from rnnengine.ops.recurrent import RUN
 from rnnengine.ops.types import infer_types
 
 __all__ = ["prune", "remove_dead"]
+
+_RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 def prune(graph: Graph) -> Graph:
@@ -55,7 +56,7 @@ _MOVING = frozenset(
 
 def _without_zero_states(graph: Graph) -> Graph:
     """Omit initial states that are zero: that is what an omitted state means."""
-    starts = {n for node in graph.nodes if node.op in RUN for n in node.inputs[6:8]}
+    starts = {n for node in graph.nodes if node.op in _RECURRENT for n in node.inputs[6:8]}
     starts |= {node.inputs[0] for node in graph.nodes if node.op in _MOVING}
     zeros = {n for n, v in graph.constants.items() if n in starts and not np.any(v)}
     for node in graph.nodes:
@@ -64,7 +65,7 @@ def _without_zero_states(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         inputs = node.inputs
-        if node.op in RUN:
+        if node.op in _RECURRENT:
             inputs = _trimmed(
                 tuple(None if i in (6, 7) and n in zeros else n for i, n in enumerate(inputs))
             )
