@@ -53,14 +53,14 @@ def witness(content: bytes, feeds: Mapping[str, Array], *, plain: bool = False) 
     return [np.asarray(y) for y in session.run(None, dict(feeds))]
 
 
-def eight_bits(x: Array) -> Array:
-    """DynamicQuantizeLinear and back: x rounded to 255 steps of its own range, 0 among them."""
+def eight_bits(x: Array, levels: int = 255) -> Array:
+    """DynamicQuantizeLinear and back: x rounded to steps of its own range, 0 among them."""
     low, high = np.minimum(x.min(), 0), np.maximum(x.max(), 0)
-    scale = (high - low).astype(np.float32) / np.float32(255)
+    scale = (high - low).astype(np.float32) / np.float32(levels)
     scale = scale if scale else np.float32(1)
-    zero = np.rint(np.clip(-low / scale, 0, 255))
-    whole = np.clip(np.rint(x.astype(np.float32) / scale) + zero, 0, 255)
-    return (whole - zero) * scale.astype(np.float64)
+    zero = np.rint(np.clip(-low / scale, 0, levels))
+    whole = np.clip(np.rint(x.astype(np.float32) / scale) + zero, 0, levels)
+    return np.asarray((whole - zero) * scale.astype(np.float64))
 
 
 def sigmoid(x: Array) -> Array:

@@ -46,6 +46,7 @@ def export_module(
         raise TypeError(f"from_torch: expected a torch.nn.Module, got {type(module).__name__}")
     inputs = example_inputs if isinstance(example_inputs, Sequence) else (example_inputs,)
     where = f"<{type(module).__name__}>"
+    _refuse_quantised(module, where)
     named = dict(kwargs or {})
     try:
         with _whole_layers(), warnings.catch_warnings(), torch.no_grad():
@@ -64,6 +65,18 @@ def export_module(
             f"{str(error).strip()[:600]}); give it inputs it takes, or export its parts one by one"
         ) from error
     return file.getvalue(), where
+
+
+def _refuse_quantised(module: Any, where: str) -> None:
+    """Refuse layers of eager quantisation, whose packed weights torch.export cannot take along."""
+    for path, part in module.named_modules():
+        kind = type(part)
+        if f"{kind.__module__}.".startswith(("torch.ao.nn.quantized.", "torch.nn.quantized.")):
+            raise UnsupportedModelError(
+                f"{where}: module {path!r} is {kind.__module__}.{kind.__name__}, which "
+                "torch.export cannot follow; save the module or its state_dict with torch.save, "
+                "and load that with rn.load(..., architecture=...)"
+            )
 
 
 def _open_program(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
