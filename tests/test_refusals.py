@@ -150,13 +150,13 @@ def safetensors(change: Callable[[dict[str, Any]], Any]) -> Make:
     return make
 
 
-def rnne(change: Callable[[dict[str, Any]], Any]) -> Make:
+def rnne(change: Callable[[dict[str, Any]], Any], compute_type: str | None = None) -> Make:
     """A saved model, its description changed."""
 
     def make() -> bytes:
         from rnnengine.importers.native import pack
 
-        model = rn.load(npz()(), layer="lstm")
+        model = rn.load(npz()(), layer="lstm", compute_type=compute_type)
         content = pack(model.portable_graph())
         length = int.from_bytes(content[:8], "little")
         header = json.loads(content[8 : 8 + length])
@@ -424,6 +424,28 @@ case("rnne value", rnne(lambda h: _swap(h, "output", "outputx")), F,
      r"description of the graph is damaged \(KeyError: 'outputs'\)")
 case("rnne options", rnne(lambda h: None), U,
      r"a \.rnne file, which is complete, takes no layer; leave it out", layer="lstm")
+case("rnne layout", rnne(lambda h: _swap(h, "bf16x2", "bf16x4"), "bfloat16"), U,
+     r"its layout is 'bf16x4' for 'bfloat16'; this version reads 'bf16x2' for bfloat16, 'f16'")
+case("rnne compute type", rnne(lambda h: None, "bfloat16"), U,
+     r"\(LSTM\): its weights are stored in bfloat16; int8 cannot be computed of them\. Leave",
+     compute_type="int8")
+case("rnne kept", rnne(lambda h: None, "bfloat16"), U,
+     r"its weights are stored in bfloat16; float32 cannot be", compute_type="auto", keep="lstm*")
+for _type in ("bfloat16", "float16", "int8", "int8_fast"):
+    case(f"npz {_type} of NaN", npz({"lstm.weight_hh_l0": np.full((16, 4), np.nan)}), U,
+         rf"in {_type}: the weight at \[0, 0, 0\] is nan; {_type} takes finite weights, keep=",
+         layer="lstm", compute_type=_type)
+case("npz float16 overflow", npz({"lstm.weight_ih_l0": np.full((16, 3), -1e6)}), U,
+     r"in float16: .* is -1e\+06; the largest float16 is 65504\. Another", layer="lstm",
+     compute_type="float16")
+case("npz int8 scale", npz({"lstm.weight_ih_l0": np.full((16, 3), 1e38)}), U,
+     r"in int8: row 0 has a weight of magnitude 1e\+38; int8 takes up to 1\.61e\+32", layer="lstm",
+     compute_type="int8")
+case("npz keep", npz(), U, r"keep: no layer is called 'encoder'; the layers with weights are 'lstm",
+     layer="lstm", compute_type="int8", keep=["encoder"])
+case("npz all kept", npz(), U,
+     r"compute_type='int8': nothing in the model can be computed so: lstm.* in float32 \(kept\)",
+     layer="lstm", compute_type="int8", keep=["*"])
 case("pt several",
      torch_file(lambda: {n: tensors(lstm_state()) for n in ("a", "state_dict", "model")}),
      U, r"ambiguous, .*'a', 'state_dict', 'model'; say which with key=", layer="lstm")
