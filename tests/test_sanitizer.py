@@ -24,6 +24,7 @@ from engine import load
 from operator_programs import record_operators
 from random_graphs import random_graph
 from rnnengine._c import cpu
+from stacks import stack
 from vectors import VectorFile
 
 pytestmark = pytest.mark.slow
@@ -101,6 +102,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     models: list[rn.Model] = [load(case(seed), isa) for seed in range(800_000_000, 800_000_040)]
     models += [rn.load(random_graph(seed).content) for seed in range(60)]
     models += [rn.load(convolution(seed).model(constant=seed % 2 == 0)) for seed in range(60)]
+    models += [stack(seed)[0] for seed in range(12)]
     rng = np.random.default_rng(0)
     for model in models:
         compiled = model._form.compiled

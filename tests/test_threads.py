@@ -17,6 +17,7 @@ from cases import case
 from engine import bits, load
 from rnnengine._c import core, cpu
 from rnnengine.graph import TensorType, Value, substitute
+from stacks import stack
 
 Array = np.ndarray[Any, Any]
 
@@ -109,6 +110,51 @@ def test_masked_layers_are_shared_too(seed: int) -> None:
         context.execute([sizes_of[s] for s in compiled.symbols], inputs, outputs, threads)
         got = dict(zip(names, outputs, strict=True))
         assert all(np.array_equal(bits(got[name]), bits(want[name])) for name in want), threads
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_stacked_layers_are_pipelined(block: int) -> None:
+    """The bits of one layer after the other, for any number of threads and every length."""
+    for seed in range(12 * block, 12 * (block + 1)):
+        model, count = stack(seed)
+        compiled = model._form.compiled
+        rng = np.random.default_rng(seed)
+        sizes = {"T": int(rng.choice([1, 2, 40, 90])), "B": int(rng.choice([1, 2, 7]))}
+        symbols = [sizes[name] for name in compiled.symbols]
+        inputs: list[Array] = []
+        for value in model._form.graph.inputs:
+            shape = [int(substitute(size, sizes)) for size in value.type.shape]
+            inputs.append(rng.standard_normal(shape).astype(np.float32))
+            if value.type.dtype.kind == "i":
+                inputs[-1] = rng.integers(0, sizes["T"] + 1, shape).astype(np.int32)
+        names = list(dict.fromkeys(model._form.graph.outputs))
+        shapes = [
+            [int(substitute(size, sizes)) for size in compiled.types[name].shape] for name in names
+        ]
+        results = []
+        for threads in (1, -2, -3, -4):
+            context = core.Context(compiled.plan.program)
+            outputs = [np.full(shape, np.nan, np.float32) for shape in shapes]
+            context.execute(symbols, inputs, outputs, threads)
+            results.append(outputs)
+            assert context.together(0) == (count if threads < 0 else 1), (seed, threads)
+        for other in results[1:]:
+            assert all(map(np.array_equal, map(bits, results[0]), map(bits, other))), seed
+
+
+def test_a_layer_that_needs_more_than_the_steps_so_far_waits() -> None:
+    """A state that starts from the one before, a reversed layer, two directions: no pipeline."""
+    import torch
+
+    for module in (
+        torch.nn.GRU(5, 8, num_layers=2, bidirectional=True),
+        torch.nn.LSTM(5, 8, bidirectional=True),
+    ):
+        model = rn.from_torch(module, torch.zeros(9, 2, 5))
+        symbols, inputs, outputs = _arguments(model, 0)
+        context = core.Context(model._form.compiled.plan.program)
+        context.execute(symbols, inputs, outputs, -3)
+        assert context.together(0) == 1
 
 
 def _wide(threads: int | None = None) -> tuple[rn.Model, Array]:

@@ -75,6 +75,7 @@ cdef extern from "rnnengine.h" nogil:
     void rnne_context_limit(rnne_context *context, int64_t bytes) noexcept
     int64_t rnne_context_value(const rnne_context *context, int64_t expr) noexcept
     int64_t rnne_context_cost(const rnne_context *context) noexcept
+    int64_t rnne_context_together(const rnne_context *context, int64_t instr) noexcept
     int64_t rnne_context_detail(const rnne_context *context) noexcept
     int64_t rnne_context_bytes(const rnne_context *context) noexcept
     rnne_status rnne_context_run(rnne_context *context, const void *const *inputs,

@@ -292,6 +292,10 @@ cdef class Context:
         """Value of an expression at the bound sizes."""
         return rnne_context_value(self.ptr, expr)
 
+    def together(self, Py_ssize_t instr):
+        """How many instructions from that one on run together, at the bound sizes and threads."""
+        return rnne_context_together(self.ptr, instr)
+
     @property
     def arena_bytes(self):
         """Bytes of arena held."""

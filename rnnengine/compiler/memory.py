@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rnnengine.graph import Size
 from rnnengine.program.builder import Instruction
+from rnnengine.program.opcodes import Opcode
 from rnnengine.program.view import ARENA, Buffer
 
 __all__ = ["assign_slots"]
@@ -14,15 +15,17 @@ __all__ = ["assign_slots"]
 def assign_slots(instructions: Sequence[Instruction]) -> dict[Buffer, int]:
     """Give every arena buffer a slot.
 
-    A buffer lives from the first to the last instruction that touches it. Buffers are taken in
-    order of birth; each goes to a free slot, one of its own size if there is one, else to a new
+    A buffer lives from the first to the last instruction that touches it, or to the end of the
+    forward layers that follow each other there: those may run at the same time. Buffers are taken
+    in order of birth; each goes to a free slot, one of its own size if there is one, else to a new
     slot. A slot is as large as its largest tenant, which is known when sizes are bound.
     """
     lives: dict[Buffer, list[int]] = {}
+    ends = _ends(instructions)
     for i, step in enumerate(instructions):
         for view in step.operands:
             if view is not None and view.buffer.kind == ARENA:
-                lives.setdefault(view.buffer, [i, i])[1] = i
+                lives.setdefault(view.buffer, [i, i])[1] = ends[i]
     slots: dict[Buffer, int] = {}
     busy_until: list[int] = []
     size_of: list[Size] = []
@@ -38,3 +41,17 @@ def assign_slots(instructions: Sequence[Instruction]) -> dict[Buffer, int]:
         busy_until[slot] = dies
         slots[buffer] = slot
     return slots
+
+
+def _ends(instructions: Sequence[Instruction]) -> list[int]:
+    """For each instruction, the last of those that may run at the same time as it."""
+    ends = list(range(len(instructions)))
+    for i in reversed(range(len(instructions) - 1)):
+        if _is_forward(instructions[i]) and _is_forward(instructions[i + 1]):
+            ends[i] = ends[i + 1]
+    return ends
+
+
+def _is_forward(step: Instruction) -> bool:
+    """Whether it is a recurrent layer of the forward direction alone."""
+    return step.opcode == Opcode.RECURRENT and step.ints[1] == 1

@@ -5,6 +5,7 @@
 #include "core/checked.h"
 #include "core/fpenv.h"
 #include "core/program.h"
+#include "core/recurrent_crew.h"
 #include "core/threads.h"
 
 int64_t rnne_view_count(const rnne_view *view)
@@ -35,10 +36,11 @@ rnne_status rnne_context_create(const rnne_program *p, rnne_context **out)
     ctx->values = calloc((size_t)p->n_exprs + 1, sizeof *ctx->values);
     ctx->views = calloc((size_t)p->n_operands + 1, sizeof *ctx->views);
     ctx->base = calloc((size_t)p->n_buffers + 1, sizeof *ctx->base);
+    ctx->together = calloc((size_t)p->n_instrs + 1, sizeof *ctx->together);
     ctx->prepared = calloc((size_t)p->prepared_bytes + 1, 1);
     ctx->slot_at = calloc((size_t)p->n_slots + 1, sizeof *ctx->slot_at);
     ctx->flush_at = calloc((size_t)p->n_inputs + 1, sizeof *ctx->flush_at);
-    if (!ctx->values || !ctx->views || !ctx->prepared || !ctx->base || !ctx->slot_at || !ctx->flush_at) {
+    if (!ctx->values || !ctx->views || !ctx->together || !ctx->prepared || !ctx->base || !ctx->slot_at || !ctx->flush_at) {
         rnne_context_free(ctx);
         return RNNE_E_MEMORY;
     }
@@ -51,6 +53,7 @@ void rnne_context_free(rnne_context *ctx)
     if (ctx) {
         free(ctx->values);
         free(ctx->views);
+        free(ctx->together);
         free(ctx->prepared);
         free(ctx->base);
         free(ctx->slot_at);
@@ -73,6 +76,13 @@ int64_t rnne_context_value(const rnne_context *ctx, int64_t expr)
 int64_t rnne_context_cost(const rnne_context *ctx)
 {
     return ctx->cost;
+}
+
+int64_t rnne_context_together(const rnne_context *ctx, int64_t instr)
+{
+    return instr >= 0 && instr < ctx->program->n_instrs && ctx->together[instr] > 0
+               ? ctx->together[instr]
+               : 1;
 }
 
 int64_t rnne_context_detail(const rnne_context *ctx)
@@ -220,6 +230,12 @@ static rnne_status bind_instrs(rnne_context *ctx, int64_t *fault)
         scratch = need > scratch ? need : scratch;
         ctx->cost += cost;
     }
+    memset(ctx->together, 0, (size_t)p->n_instrs * sizeof *ctx->together);
+    for (int64_t i = 0; i < p->n_instrs; i += ctx->together[i]) {
+        int64_t need = 0;
+        ctx->together[i] = rnne_chain_length(ctx, &p->instrs[i], p->n_instrs - i, &need);
+        scratch = need > scratch ? need : scratch;
+    }
     *fault = -1;
     if (__builtin_add_overflow(ctx->scratch_at, rnne_align(scratch), &ctx->arena_bytes)) {
         return RNNE_E_SIZE;
@@ -324,10 +340,12 @@ rnne_status rnne_context_execute(rnne_context *ctx, int64_t *fault)
 {
     const rnne_program *p = ctx->program;
     rnne_status status = RNNE_OK;
-    for (int64_t i = 0; i < p->n_instrs && status == RNNE_OK; i++) {
+    char *scratch = ctx->arena + ctx->scratch_at;
+    for (int64_t i = 0; i < p->n_instrs && status == RNNE_OK; i += ctx->together[i]) {
         const rnne_instr *in = &p->instrs[i];
         *fault = i;
-        status = rnne_op_find(in->opcode)->run(ctx, in, ctx->arena + ctx->scratch_at);
+        status = ctx->together[i] > 1 ? rnne_chain_run(ctx, in, ctx->together[i], scratch)
+                                      : rnne_op_find(in->opcode)->run(ctx, in, scratch);
     }
     return status;
 }

@@ -11,9 +11,8 @@ static void meet(void *argument, int worker, int workers)
 {
     meeting *m = argument;
     (void)worker;
-    (void)workers;
     for (size_t i = 0; i < m->rounds; i++) {
-        rnne_barrier_wait(&m->barrier);
+        rnne_barrier_meet(&m->barrier, workers);
     }
 }
 
@@ -22,7 +21,7 @@ int rnne_meet(int threads, size_t rounds)
     meeting m = {.rounds = rounds};
     const int workers = rnne_pool_take(threads);
     if (workers > 1) {
-        rnne_barrier_init(&m.barrier, workers);
+        rnne_barrier_init(&m.barrier);
         rnne_pool_run(meet, &m, workers);
         rnne_pool_release();
     }

@@ -3,6 +3,7 @@
 #define RNNE_OS_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 /** Sleep until *word is not `expected` any more; may return early. */
 void rnne_os_sleep(atomic_int *word, int expected);
@@ -10,6 +11,8 @@ void rnne_os_sleep(atomic_int *word, int expected);
 void rnne_os_wake(atomic_int *word);
 /** Start a detached thread that no signal is delivered to; 0 on success. */
 int rnne_os_start(void *(*entry)(void *), void *argument);
+/** Nanoseconds on a clock that only goes forward. */
+int64_t rnne_os_clock(void);
 /** Number of the calling thread, by which others name it. */
 int rnne_os_thread(void);
 /** Number of the core that runs the calling thread; -1 where the system does not say. */

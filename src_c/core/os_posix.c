@@ -1,12 +1,15 @@
 /* The operating system's part on POSIX: pthreads; futexes on Linux, one condition elsewhere. */
 #ifdef __linux__
 #define _GNU_SOURCE
+#else
+#define _POSIX_C_SOURCE 200809L
 #endif
 #include "core/os.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <time.h>
 
 #ifdef __linux__
 #include <linux/futex.h>
@@ -83,6 +86,13 @@ void rnne_os_keep_off(int core, const int *threads, int count)
     (void)count;
 }
 #endif
+
+int64_t rnne_os_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
 
 int rnne_os_start(void *(*entry)(void *), void *argument)
 {

@@ -88,6 +88,7 @@ struct rnne_context {
     int bound;
     int64_t *values;   /* of expressions */
     rnne_view *views;  /* of operands */
+    int64_t *together; /* how many instructions from each one on run as a chain */
     char *prepared;    /* what instructions worked out at bind time */
     void **base;       /* of buffers */
     int64_t *slot_at;  /* byte offset of arena slots */

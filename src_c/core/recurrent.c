@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "core/matrix.h"
-#include "core/recurrent_pass.h"
+#include "core/recurrent_crew.h"
 
 static const float *input_row(const rnne_pass *p, int64_t i, int64_t s)
 {
@@ -72,7 +72,7 @@ static void add_recurrent(const rnne_pass *p, const rnne_step *step)
 }
 
 /* Advance rows [0, rows) by one step; returns the buffer that now holds h. */
-static float *advance(const rnne_pass *p, rnne_step *step, float *h, int64_t rows)
+static float *advance(rnne_pass *p, rnne_step *step, float *h, int64_t rows)
 {
     float *next = h == p->h[0] ? p->h[1] : p->h[0];
     step->h = h;
@@ -82,14 +82,14 @@ static float *advance(const rnne_pass *p, rnne_step *step, float *h, int64_t row
     add_recurrent(p, step);
     p->first(p->cell, step);
     if (p->second) {
-        rnne_barrier_wait(p->barrier);
+        rnne_track_meet(p);
         if (p->r_n->k > 0) {
             add_product(p, step, p->r_n, step->rh, step->next_stride, onto_xp(p, step, 2));
         }
         p->second(p->cell, step);
     }
     if (p->m) {
-        rnne_barrier_wait(p->barrier);
+        rnne_track_meet(p);
         project_out(p, next, rows);
     }
     return next;
@@ -104,62 +104,71 @@ static int64_t still_running(const rnne_pass *p, int64_t rows, int64_t s)
     return rows;
 }
 
-/* Project the inputs of as many steps from s on as fit the chunk; returns the first step not done. */
-static int64_t project_chunk(const rnne_pass *p, rnne_step *step, int64_t s, int64_t rows)
+/* Project the inputs of as many steps from at->s on as fit the chunk, none from `until` on. */
+static void project_chunk(const rnne_pass *p, const rnne_step *step, rnne_place *at, int64_t until)
 {
     const size_t gates = p->cell->x.gates;
-    int64_t filled = 0;
-    while (rows > 0 && filled + rows <= p->layer->chunk_rows) {
+    int64_t filled = 0, s = at->s;
+    for (int64_t rows = at->rows;
+         rows > 0 && s < until && filled + rows <= p->layer->chunk_rows;) {
         for (int64_t i = 0; i < rows; i++) {
             p->rows[filled++] = input_row(p, i, s);
         }
         rows = still_running(p, rows, ++s);
     }
-    step->xp_panel = (size_t)filled * gates * RNNE_PANEL;
+    at->projected = s;
+    at->xp_at = 0;
+    at->xp_panel = (size_t)filled * gates * RNNE_PANEL;
     const rnne_sums sums = {.rows = p->rows, .n_rows = (size_t)filled, .begin = step->panel_begin,
                             .end = step->panel_end, .start = p->cell->x.bias,
                             .start_panel = gates * RNNE_PANEL, .out = p->xp,
-                            .out_panel = step->xp_panel, .out_row = gates * RNNE_PANEL};
+                            .out_panel = at->xp_panel, .out_row = gates * RNNE_PANEL};
     p->kernels->accumulate(&p->cell->x, &sums);
-    return s;
 }
 
-static void run_direction(const rnne_pass *p)
+void rnne_pass_begin(const rnne_pass *p, rnne_place *at)
+{
+    rnne_pass_load(p);
+    *at = (rnne_place){.rows = still_running(p, p->layer->batch, 0)};
+    rnne_pass_finish(p, p->h[0], at->rows, p->layer->batch);
+}
+
+int rnne_pass_run(rnne_pass *p, rnne_place *at, int64_t until)
 {
     rnne_step step = {.h_stride = p->h_stride, .next_stride = p->c_stride, .c = p->c, .z = p->z,
                       .rh = p->rh, .inner = p->inner ? p->inner : p->cell->b_rn,
-                      .inner_row = p->inner ? RNNE_PANEL : 0, .panel_begin = (size_t)p->hidden.panel_begin,
-                      .panel_end = (size_t)p->hidden.panel_end};
-    int64_t rows = still_running(p, p->layer->batch, 0), projected = 0;
+                      .inner_row = p->inner ? RNNE_PANEL : 0};
     /* A single row of one step, or of a narrow input, is cheapest projected inside the step. */
     const int inside = p->layer->batch == 1 && !p->second && p->r->k == 0 &&
                        p->cell->x.type == RNNE_W_F32 &&
                        (p->layer->steps == 1 || p->layer->inputs <= 4);
-    float *h = p->h[0];
-    rnne_pass_finish(p, h, rows, p->layer->batch);
-    rnne_barrier_wait(p->barrier);
-    for (int64_t s = 0; rows > 0; s++) {
+    while (at->rows > 0 && at->s < until) {
+        const int64_t s = at->s, rows = at->rows;
+        if (p->track && !rnne_track_step(p, at)) {
+            return 0;
+        }
+        step.panel_begin = (size_t)p->hidden.panel_begin;
+        step.panel_end = (size_t)p->hidden.panel_end;
         if (inside) {
             step.x = input_row(p, 0, s);
-        } else if (s == projected) {
-            projected = project_chunk(p, &step, s, rows);
-            step.xp = p->xp;
+        } else {
+            if (s == at->projected) {
+                project_chunk(p, &step, at, until);
+            }
+            step.xp = p->xp + at->xp_at;
+            step.xp_panel = at->xp_panel;
+            at->xp_at += (size_t)rows * p->cell->x.gates * RNNE_PANEL;
         }
         rnne_pass_save_masked(p, s, rows);
-        const float *before = h;
-        h = advance(p, &step, h, rows);
+        float *before = p->h[s % 2], *h = advance(p, &step, before, rows);
         rnne_pass_restore_masked(p, before, h, s, rows);
         rnne_pass_store(p, h, s, rows);
-        if (!inside) {
-            step.xp += (size_t)rows * p->cell->x.gates * RNNE_PANEL;
-        }
-        int64_t left = still_running(p, rows, s + 1);
-        rnne_pass_finish(p, h, left, rows);
-        rows = left;
-        if (rows > 0) {
-            rnne_barrier_wait(p->barrier);
-        }
+        at->s = s + 1;
+        at->rows = still_running(p, rows, s + 1);
+        rnne_pass_finish(p, h, at->rows, rows);
+        rnne_track_meet(p);
     }
+    return 1;
 }
 
 /* Order rows by falling length (counting sort); RNNE_E_LENGTHS where one is out of range. */
@@ -187,75 +196,6 @@ static rnne_status sort_rows(const rnne_layer *l, const int32_t *lengths, int64_
         length[at] = lengths[b * stride];
     }
     return RNNE_OK;
-}
-
-/* A whole layer, as the threads that share it see it. */
-typedef struct layer_job {
-    const rnne_context *ctx;
-    const rnne_instr *in;
-    char *scratch;
-    int has_lengths;
-} layer_job;
-
-static rnne_units share_units(int64_t panels, int64_t units, int part, int parts)
-{
-    rnne_units u = {.panel_begin = panels * part / parts, .panel_end = panels * (part + 1) / parts};
-    u.begin = u.panel_begin * RNNE_PANEL;
-    u.end = u.panel_end * RNNE_PANEL < units ? u.panel_end * RNNE_PANEL : units;
-    return u;
-}
-
-/* Direction d, as thread `part` of the `parts` that share it. */
-static void run_side(const layer_job *job, rnne_pass *pass, int64_t d, int part, int parts)
-{
-    const rnne_recurrent *r = rnne_prepared(job->ctx, job->in);
-    const rnne_layer *l = &r->layer;
-    pass->d = d;
-    pass->reverse = r->sides[d].reverse;
-    pass->cell = &r->sides[d].cell;
-    pass->r = &r->sides[d].r;
-    pass->r_n = &r->sides[d].r_n;
-    pass->proj = &r->sides[d].proj;
-    pass->first = r->sides[d].first;
-    pass->second = r->sides[d].second;
-    pass->hidden = share_units(l->panels, l->hidden, part, parts);
-    pass->out = share_units(l->out_panels, l->out, part, parts);
-    rnne_pass_load(pass);
-    run_direction(pass);
-    rnne_pass_clear_tails(pass);
-}
-
-static void run_part(void *argument, int worker, int workers)
-{
-    const layer_job *job = argument;
-    const rnne_recurrent *r = rnne_prepared(job->ctx, job->in);
-    const rnne_layer *l = &r->layer;
-    const int split = l->directions == 2 && workers > 1; /* the first half takes direction 0 */
-    const int half = (workers + 1) / 2, second = split && worker >= half;
-    char *side = job->scratch + l->side_at + second * l->side_bytes;
-    rnne_pass pass = {.ctx = job->ctx, .in = job->in,
-                      .barrier = (rnne_barrier *)(side + l->barrier_at)};
-    rnne_pass_set_up(&pass, l, side, job->scratch + l->own_at + worker * l->own_bytes);
-    pass.order = job->has_lengths ? (const int64_t *)(job->scratch + l->order_at) : NULL;
-    pass.length = job->has_lengths ? (const int64_t *)(job->scratch + l->length_at) : NULL;
-    if (split) {
-        run_side(job, &pass, second, second ? worker - half : worker,
-                 second ? workers - half : half);
-        return;
-    }
-    for (int64_t d = 0; d < l->directions; d++) {
-        run_side(job, &pass, d, worker, workers);
-    }
-}
-
-static void start_barriers(const rnne_layer *l, char *scratch, int workers)
-{
-    const int split = l->directions == 2 && workers > 1, half = (workers + 1) / 2;
-    char *side = scratch + l->side_at;
-    rnne_barrier_init((rnne_barrier *)(side + l->barrier_at), split ? half : workers);
-    if (split) {
-        rnne_barrier_init((rnne_barrier *)(side + l->side_bytes + l->barrier_at), workers - half);
-    }
 }
 
 static void choose_kernels(const rnne_context *ctx, rnne_recurrent *r, int64_t d)
@@ -301,27 +241,30 @@ static void prepare(const rnne_context *ctx, const rnne_instr *in, void *prepare
     }
 }
 
+rnne_status rnne_chain_run(const rnne_context *ctx, const rnne_instr *in, int64_t count, void *scratch)
+{
+    const rnne_layer *first = &((const rnne_recurrent *)rnne_prepared(ctx, in))->layer;
+    char *at = scratch;
+    for (int64_t i = 0; i < count; i++) {
+        const rnne_layer *l = &((const rnne_recurrent *)rnne_prepared(ctx, in + i))->layer;
+        const rnne_view *lengths = rnne_view_of(ctx, in + i, RLENGTHS);
+        if (lengths) {
+            const int32_t *data = (const int32_t *)ctx->base[lengths->buffer] + lengths->offset;
+            const rnne_status s = sort_rows(l, data, lengths->stride[0], at, ctx->detail);
+            if (s != RNNE_OK) {
+                return s;
+            }
+        }
+        at += l->bytes;
+    }
+    const int64_t wanted = count > 1 ? rnne_chain_workers(ctx, in, count) : first->workers;
+    rnne_crew_run(ctx, in, count, scratch, rnne_context_crew(ctx, wanted));
+    return RNNE_OK;
+}
+
 static rnne_status run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
 {
-    const rnne_recurrent *r = rnne_prepared(ctx, in);
-    const rnne_view *lengths = rnne_view_of(ctx, in, RLENGTHS);
-    layer_job job = {.ctx = ctx, .in = in, .scratch = scratch, .has_lengths = lengths != NULL};
-    const int workers = rnne_context_crew(ctx, r->layer.workers);
-    if (lengths) {
-        const int32_t *data = (const int32_t *)ctx->base[lengths->buffer] + lengths->offset;
-        rnne_status s = sort_rows(&r->layer, data, lengths->stride[0], scratch,
-                                  ctx->detail);
-        if (s != RNNE_OK) {
-            return s;
-        }
-    }
-    start_barriers(&r->layer, scratch, workers);
-    if (workers > 1) {
-        rnne_pool_run(run_part, &job, workers);
-    } else {
-        run_part(&job, 0, 1);
-    }
-    return RNNE_OK;
+    return rnne_chain_run(ctx, in, 1, scratch);
 }
 
 static rnne_status bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,

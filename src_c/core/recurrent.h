@@ -37,10 +37,11 @@ typedef struct rnne_layer {
     int64_t apart; /* GRU: the candidate's recurrent weights are a matrix of their own */
     int64_t chunk_rows; /* rows of input projected at a time */
     int64_t workers;    /* threads worth using, at most */
+    int64_t share;      /* of them, those worth using for one direction */
     int64_t sides;      /* directions under way at the same time */
     /* Working memory: of the whole layer; of each direction under way; of each thread. */
     int64_t order_at, length_at, count_at, side_at, own_at, bytes;
-    int64_t barrier_at, xp_at, h_at, m_at, c_at, z_at, rh_at, inner_at, saved_at, side_bytes;
+    int64_t track_at, xp_at, h_at, m_at, c_at, z_at, rh_at, inner_at, saved_at, side_bytes;
     int64_t rows_at, from_at, to_at, seen_at, own_bytes;
 } rnne_layer;
 

@@ -4,7 +4,7 @@
 #include "core/activation.h"
 #include "core/checked.h"
 #include "core/matrix.h"
-#include "core/recurrent.h"
+#include "core/recurrent_crew.h"
 #include "core/threads.h"
 
 /* Input rows are projected in chunks. A chunk of this many bytes stays in the private cache; where the
@@ -153,16 +153,17 @@ double rnne_layer_step_cost(const rnne_layer *l)
 
 /* Threads pay where a step is long beside the barriers that end it. Directions need none between each
  * other. */
-static int64_t choose_workers(const rnne_context *ctx, const rnne_layer *l, int barriers)
+static void choose_workers(const rnne_context *ctx, rnne_layer *l, int barriers)
 {
-    const double step = rnne_layer_step_cost(l);
-    const int64_t most = l->directions * (l->panels < l->out_panels ? l->panels : l->out_panels);
-    int64_t workers = rnne_context_worth(ctx, step * (double)l->steps, most);
-    while (ctx->threads > 0 && workers > l->directions &&
-           step / (double)(workers * (workers - 1)) < RNNE_BARRIER_NS * (double)(barriers * workers)) {
-        workers--;
+    const double step = rnne_layer_step_cost(l), side = step / (double)l->directions;
+    const int64_t most = l->panels < l->out_panels ? l->panels : l->out_panels;
+    const int64_t worth = rnne_context_worth(ctx, step * (double)l->steps, l->directions * most);
+    l->share = worth < most ? worth : most;
+    while (ctx->threads > 0 && l->share > 1 &&
+           side / (double)(l->share * (l->share - 1)) < RNNE_BARRIER_NS * (double)(barriers * l->share)) {
+        l->share--;
     }
-    return workers;
+    l->workers = worth < l->directions * l->share ? worth : l->directions * l->share;
 }
 
 static void place_side(rnne_layer *l, int has_proj, int has_mask, int *bad)
@@ -172,7 +173,7 @@ static void place_side(rnne_layer *l, int has_proj, int has_mask, int *bad)
     const int64_t out = l->out_panels * RNNE_PANEL * (int64_t)sizeof(float);
     const int before = l->kind == R_GRU && !l->reset_after;
     int64_t total = 0;
-    l->barrier_at = take(&total, 1, sizeof(rnne_barrier), bad);
+    l->track_at = take(&total, 1, sizeof(rnne_track), bad);
     l->xp_at = take(&total, l->chunk_rows, row, bad);
     l->h_at = take(&total, 2 * l->batch, out, bad);
     l->m_at = take(&total, has_proj ? l->batch : 0, wide, bad);
@@ -203,7 +204,7 @@ rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne
     rows = rows < CHUNK_MIN_ROWS ? CHUNK_MIN_ROWS : rows;
     rows = rows < l->batch ? l->batch : rows;
     l->chunk_rows = rows < all ? rows : all;
-    l->workers = choose_workers(ctx, l, has_proj || before ? 2 : 1);
+    choose_workers(ctx, l, has_proj || before ? 2 : 1);
     l->sides = l->workers > 1 ? l->directions : 1;
     place_side(l, has_proj, has_mask, &bad);
     l->rows_at = take(&own, l->chunk_rows, sizeof(float *), &bad);

@@ -14,6 +14,15 @@ typedef struct rnne_units {
     int64_t panel_begin, panel_end, begin, end;
 } rnne_units;
 
+/** Where a loop over time stands before step s. The state is in h[s % 2]. */
+typedef struct rnne_place {
+    int64_t s, rows;  /* rows that still run */
+    int64_t projected; /* first step whose input is not projected */
+    size_t xp_at, xp_panel; /* floats in xp: from the first row of a panel to this step's; of a panel */
+} rnne_place;
+
+struct rnne_track;
+
 typedef struct rnne_pass {
     const rnne_context *ctx;
     const rnne_instr *in;
@@ -36,7 +45,8 @@ typedef struct rnne_pass {
     size_t h_stride, c_stride;
     float proj_clip;
     rnne_units hidden, out; /* this thread's share of c (and m, z, rh), and of h and y */
-    rnne_barrier *barrier;  /* of the threads of this direction */
+    struct rnne_track *track; /* what the threads of this direction share; NULL for one alone */
+    int member, parties;      /* this thread's number (0 leads) and how many share the step */
 } rnne_pass;
 
 static inline int64_t rnne_pass_row(const rnne_pass *p, int64_t i)
@@ -57,8 +67,14 @@ static inline int64_t rnne_pass_time(const rnne_pass *p, int64_t i, int64_t s)
 
 /** Set up everything that does not depend on the direction; scratch as rnne_layer_place laid out. */
 void rnne_pass_set_up(rnne_pass *p, const rnne_layer *layer, char *scratch, char *own);
-/** h and c of all rows: the initial states, zeros without. */
+/** h and c of all rows: the initial states, zeros without; outputs past a row's length, zeros. */
 void rnne_pass_load(const rnne_pass *p);
+/** What a thread has to know of the masks of the steps before s. */
+void rnne_pass_catch_up(const rnne_pass *p, int64_t s);
+/** Load states, finish rows without steps, and stand before the first step. */
+void rnne_pass_begin(const rnne_pass *p, rnne_place *at);
+/** Take the steps up to `until`; 0 when this thread has left before. */
+int rnne_pass_run(rnne_pass *p, rnne_place *at, int64_t until);
 /** Write the final states of rows [begin, end), whose last h stands in buffer h. */
 void rnne_pass_finish(const rnne_pass *p, const float *h, int64_t begin, int64_t end);
 /** Before a step: remember what it would change in rows whose step does not count. */
@@ -68,7 +84,5 @@ void rnne_pass_restore_masked(const rnne_pass *p, const float *before, float *af
                               int64_t rows);
 /** Write the outputs of step s. */
 void rnne_pass_store(const rnne_pass *p, const float *h, int64_t s, int64_t rows);
-/** Outputs past a row's length are zero. */
-void rnne_pass_clear_tails(const rnne_pass *p);
 
 #endif

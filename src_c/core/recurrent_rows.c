@@ -26,6 +26,19 @@ static void load_state(const rnne_pass *p, const rnne_view *v, float *to, size_t
     }
 }
 
+/* Outputs past a row's length are zero. */
+static void clear_tails(const rnne_pass *p)
+{
+    const rnne_view *y = p->y;
+    for (int64_t i = 0; y && p->length && i < p->layer->batch; i++) {
+        for (int64_t t = p->length[i]; t < p->layer->steps; t++) {
+            memset(rnne_f32(p->ctx, y) + t * y->stride[0] + p->d * y->stride[1] +
+                       p->order[i] * y->stride[2] + p->out.begin,
+                   0, bytes_of(p->out));
+        }
+    }
+}
+
 void rnne_pass_load(const rnne_pass *p)
 {
     load_state(p, rnne_view_of(p->ctx, p->in, RH0), p->h[0], p->h_stride, p->out);
@@ -35,6 +48,7 @@ void rnne_pass_load(const rnne_pass *p)
     if (p->mask && p->layer->batch > 0) {
         memset(p->seen, 0, (size_t)p->layer->batch * sizeof *p->seen);
     }
+    clear_tails(p);
 }
 
 void rnne_pass_finish(const rnne_pass *p, const float *h, int64_t begin, int64_t end)
@@ -60,6 +74,16 @@ static int counts(const rnne_pass *p, int64_t i, int64_t s)
     }
     const int32_t *data = (const int32_t *)p->ctx->base[m->buffer] + m->offset;
     return data[rnne_pass_time(p, i, s) * m->stride[0] + rnne_pass_row(p, i) * m->stride[1]] != 0;
+}
+
+void rnne_pass_catch_up(const rnne_pass *p, int64_t s)
+{
+    for (int64_t i = 0; p->mask && i < p->layer->batch; i++) {
+        p->seen[i] = 0;
+        for (int64_t k = 0; k < s && k < rnne_pass_length(p, i) && !p->seen[i]; k++) {
+            p->seen[i] = counts(p, i, k);
+        }
+    }
 }
 
 void rnne_pass_save_masked(const rnne_pass *p, int64_t s, int64_t rows)
@@ -103,18 +127,6 @@ void rnne_pass_store(const rnne_pass *p, const float *h, int64_t s, int64_t rows
             memset(to, 0, bytes_of(p->out));
         } else {
             memcpy(to, h + (size_t)i * p->h_stride, bytes_of(p->out));
-        }
-    }
-}
-
-void rnne_pass_clear_tails(const rnne_pass *p)
-{
-    const rnne_view *y = p->y;
-    for (int64_t i = 0; y && p->length && i < p->layer->batch; i++) {
-        for (int64_t t = p->length[i]; t < p->layer->steps; t++) {
-            memset(rnne_f32(p->ctx, y) + t * y->stride[0] + p->d * y->stride[1] +
-                       p->order[i] * y->stride[2] + p->out.begin,
-                   0, bytes_of(p->out));
         }
     }
 }

@@ -9,23 +9,24 @@
 /* Rounds of spinning before sleep: ten to twenty microseconds. */
 #define SPINS 500
 
-/* A word that threads wait on; `asleep` spares the wakers a system call while nobody sleeps. */
-static void wait_while(atomic_int *word, int value, atomic_int *asleep)
+int64_t rnne_wait_while(atomic_int *word, int value, atomic_int *asleep)
 {
     for (int i = 0; i < SPINS; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != value) {
-            return;
+            return 0;
         }
         rnne_os_relax();
     }
+    const int64_t start = rnne_os_clock();
     atomic_fetch_add(asleep, 1);
     while (atomic_load(word) == value) {
         rnne_os_sleep(word, value);
     }
     atomic_fetch_sub(asleep, 1);
+    return rnne_os_clock() - start;
 }
 
-static void change(atomic_int *word, int value, atomic_int *asleep)
+void rnne_change(atomic_int *word, int value, atomic_int *asleep)
 {
     atomic_store(word, value);
     if (atomic_load(asleep) > 0) {
@@ -33,26 +34,25 @@ static void change(atomic_int *word, int value, atomic_int *asleep)
     }
 }
 
-void rnne_barrier_init(rnne_barrier *b, int parties)
+void rnne_barrier_init(rnne_barrier *b)
 {
     atomic_init(&b->arrived, 0);
     atomic_init(&b->phase, 0);
     atomic_init(&b->asleep, 0);
-    b->parties = parties;
 }
 
-void rnne_barrier_wait(rnne_barrier *b)
+int64_t rnne_barrier_meet(rnne_barrier *b, int parties)
 {
-    if (b->parties == 1) {
-        return;
+    if (parties == 1) {
+        return 0;
     }
     const int phase = atomic_load_explicit(&b->phase, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) + 1 == b->parties) {
-        atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
-        change(&b->phase, (int)((unsigned)phase + 1u), &b->asleep);
-    } else {
-        wait_while(&b->phase, phase, &b->asleep);
+    if (atomic_fetch_add_explicit(&b->arrived, 1, memory_order_acq_rel) + 1 < parties) {
+        return rnne_wait_while(&b->phase, phase, &b->asleep);
     }
+    atomic_store_explicit(&b->arrived, 0, memory_order_relaxed);
+    rnne_change(&b->phase, (int)((unsigned)phase + 1u), &b->asleep);
+    return 0;
 }
 
 typedef struct slot {
@@ -223,7 +223,7 @@ static void offer(rnne_job *job, void *argument, int workers)
     for (int i = 0; i < workers - 1; i++) {
         slot *s = &pool.slots[i];
         const unsigned last = (unsigned)atomic_load_explicit(&s->number, memory_order_relaxed);
-        change(&s->number, (int)(last + 1u), &s->asleep);
+        rnne_change(&s->number, (int)(last + 1u), &s->asleep);
     }
     job(argument, 0, workers);
 }
@@ -233,7 +233,7 @@ static void close_gate(void)
 {
     atomic_fetch_and(&pool.gate, ~OPEN);
     for (int gate; (gate = atomic_load_explicit(&pool.gate, memory_order_acquire)) & INSIDE;) {
-        wait_while(&pool.gate, gate, &pool.asleep);
+        rnne_wait_while(&pool.gate, gate, &pool.asleep);
     }
 }
 
@@ -241,7 +241,7 @@ void rnne_pool_run(rnne_job *job, void *argument, int workers)
 {
     offer(job, argument, workers);
     for (int left; (left = atomic_load_explicit(&pool.left, memory_order_acquire)) > 0;) {
-        wait_while(&pool.left, left, &pool.asleep);
+        rnne_wait_while(&pool.left, left, &pool.asleep);
     }
     close_gate();
 }

@@ -8,6 +8,7 @@
 #define RNNE_THREADS_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 /** Threads that one call may use. */
 #define RNNE_MAX_THREADS 64
@@ -31,17 +32,23 @@ void rnne_pool_run(rnne_job *job, void *argument, int workers);
  * done takes none, so the parts of those who come have to make up the whole. */
 void rnne_pool_offer(rnne_job *job, void *argument, int workers);
 
-/** A meeting point of a fixed number of threads. */
+/** Return when *word is not `value` any more: spins, then sleeps. Returns the nanoseconds spent asleep.
+ * `asleep` counts who sleeps, which spares the others a system call while nobody does. */
+int64_t rnne_wait_while(atomic_int *word, int value, atomic_int *asleep);
+/** Give *word another value and wake who sleeps on it. */
+void rnne_change(atomic_int *word, int value, atomic_int *asleep);
+
+/** A meeting point of threads. */
 typedef struct rnne_barrier {
     _Alignas(64) atomic_int arrived;
     _Alignas(64) atomic_int phase;
     atomic_int asleep;
-    int parties;
 } rnne_barrier;
 
-void rnne_barrier_init(rnne_barrier *barrier, int parties);
-/** Return when all parties have arrived; what they wrote before is then visible. */
-void rnne_barrier_wait(rnne_barrier *barrier);
+void rnne_barrier_init(rnne_barrier *barrier);
+/** Return when that many threads have arrived; what they wrote before is then visible. All of them give
+ * the same number. Returns the nanoseconds this thread slept. */
+int64_t rnne_barrier_meet(rnne_barrier *barrier, int parties);
 
 /** The part [*begin, *end) of `count` things that falls to one of `parts`; sizes differ by at most
  * one. */

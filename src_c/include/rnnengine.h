@@ -110,6 +110,9 @@ void rnne_context_limit(rnne_context *context, int64_t bytes);
 int64_t rnne_context_value(const rnne_context *context, int64_t expr);
 /** Estimated work of one run in nanoseconds at the bound sizes. */
 int64_t rnne_context_cost(const rnne_context *context);
+/** How many instructions from number `instr` on run together, pipelined over time, at the bound sizes
+ * and threads; 1 for one that runs alone. */
+int64_t rnne_context_together(const rnne_context *context, int64_t instr);
 /** The index or length that the last failed run refused. */
 int64_t rnne_context_detail(const rnne_context *context);
 /** Bytes of arena the context holds. */
