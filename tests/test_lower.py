@@ -419,3 +419,40 @@ def test_integers_that_a_model_came_with_stay() -> None:
     assert Choice("head", "Gemm", "float32", "kept") in mixed.choices
     assert Loaded(graph, compute_type="float32").compute_type == "float32"
     assert Loaded(graph, compute_type="bfloat16").compute_type == "bfloat16"
+
+
+def test_a_model_for_given_sizes_is_lowered_at_each() -> None:
+    content = Path(__file__).parent.parent / "examples" / "models" / "crnn.onnx"
+    plain, small = rn.load(content), rn.load(content, compute_type="bfloat16", keep="*Conv")
+    assert type(small).__name__ == "SizedModel"
+    assert small.compute_type == "bfloat16" and len(small.choices) > 2
+    assert "kept" in {c.reason for c in small.choices}
+    (info,) = plain.inputs
+    for width in (32, 48):
+        shape = [s if isinstance(s, int) else width if i else 1 for i, s in enumerate(info.shape)]
+        x = np.random.default_rng(0).random(shape, np.float32)
+        sizes = {s: n for s, n in zip(info.shape, shape, strict=True) if isinstance(s, str)}
+        graph = small.imported_graph(sizes)
+        assert any(as_lowered(v) is not None for v in graph.constants.values())
+        y = small.run(x)
+        np.testing.assert_allclose(y, evaluate(graph, {info.name: x})[plain.outputs[0].name],
+                                   rtol=0, atol=1e-5)  # fmt: skip
+        assert y.tobytes() != plain.run(x).tobytes()
+    with pytest.raises(rn.UnsupportedModelError, match="no layer is called 'nobody'"):
+        rn.load(content, compute_type="bfloat16", keep=["nobody"])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_module_of_torch_is_lowered() -> None:
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    module = torch.nn.GRU(8, 16, batch_first=True).eval()
+    x = torch.randn(2, 5, 8)
+    plain = rn.from_torch(module, (x,))
+    small = rn.from_torch(module, (x,), compute_type="bfloat16")
+    assert small.compute_type == "bfloat16"
+    name = plain.outputs[0].name
+    error = np.abs(small.run(x.numpy())[name] - plain.run(x.numpy())[name]).max()
+    assert 0 < error < 0.01
+    with pytest.raises(ValueError, match="accepted: float32, bfloat16"):
+        rn.from_torch(module, (x,), compute_type="half")

@@ -133,7 +133,13 @@ class Variants:
         return compiled
 
     def outline(self, reason: str) -> Outline | None:
-        """Try some sizes; None where none of them compiles, or all fail for the given reason."""
+        """Try some sizes; None where none of them compiles, or all fail for the given reason.
+
+        Raises
+        ------
+        UnsupportedModelError
+            They would compile in float32, but not in the compute type that is asked for.
+        """
         source: Source | None = None
         trial = 0
         for size in _TRIALS:
@@ -141,9 +147,13 @@ class Variants:
                 source, trial = self._tried(size), size
                 break
             except RNNEngineError as error:
+                failure = error
                 if str(error) == reason:
-                    return None
+                    break
         if source is None:
+            plain = Variants(self._graph_at, self.inputs, self.isa)
+            if self._lowering is not None and plain.outline(reason) is not None:
+                raise failure
             return None
         try:
             other = self._tried(2 * trial).types
