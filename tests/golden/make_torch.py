@@ -471,7 +471,8 @@ def quantised() -> None:
         assert all(np.abs(a - b).max() < 0.1 for a, b in zip(exact, witness, strict=True))
         steps = x.shape[0] if name == "cells" else None
         FOLDER.add(f"quantised_{name}.pt", saved(made.state_dict()), "dynamically quantised", [x],
-                   exact, witness, load=load, steps=steps)  # fmt: skip
+                   exact, witness, load={**load, "compute_type": "float32"},
+                   steps=steps)  # fmt: skip
 
 
 def is_quantised(key: str, made: Any) -> bool:
