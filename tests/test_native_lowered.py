@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from rnnengine.importers.native import KEY, pack
 from rnnengine.importers.safetensors import parse
 from rnnengine.ops import evaluate
 from test_lower import Loaded, network, runs, written
+from test_native import ODD, places
 
 Array = np.ndarray[Any, Any]
 X = np.random.default_rng(4).standard_normal((1, 10, 9)).astype(np.float32)
@@ -250,3 +254,47 @@ def test_an_exported_model_is_in_float32() -> None:
     np.testing.assert_allclose(
         rn.load(content).run(x), evaluate(graph, {"x": x})["y"], rtol=0, atol=2e-6
     )
+
+
+_RUNNING = [t for t in ("bfloat16", "int8") if runs(t)]
+
+
+def _small(compute_type: str) -> bytes:
+    return pack(Loaded(written("steps"), compute_type=compute_type).graph)
+
+
+@pytest.mark.parametrize("compute_type", _RUNNING)
+def test_any_change_of_the_description_is_refused_or_means_something(compute_type: str) -> None:
+    """Never another exception than those of the engine, and never a crash while it runs."""
+    content = _small(compute_type)
+    original = described(content)
+    where = [w for w in places(original) if w[0] in ("packed", "choices", "format", "graph")]
+    draw = random.Random(0)
+    refused = 0
+    for _ in range(600):
+        changed_to = copy.deepcopy(original)
+        *way, last = draw.choice(where)
+        target = changed_to
+        for key in way:
+            target = target[key]
+        target[last] = copy.deepcopy(draw.choice((*ODD, "i8x4", "bf16x2", "int8", [3], 72, 10)))
+        try:
+            model = rn.load(changed(content, lambda d, new=changed_to: d.update(new)))
+            shape = [s if isinstance(s, int) else 2 for s in model.inputs[0].shape]
+            if np.prod(shape, dtype=float) < 1e6:
+                model.run(np.zeros(shape, model.inputs[0].dtype))
+        except (rn.RNNEngineError, TypeError):
+            refused += 1
+    assert refused > 300
+
+
+@pytest.mark.parametrize("compute_type", _RUNNING)
+def test_any_changed_byte_is_refused_or_means_something(compute_type: str) -> None:
+    content = _small(compute_type)
+    draw = random.Random(1)
+    for _ in range(300):
+        bits = bytearray(content)
+        for _ in range(draw.choice((1, 3))):
+            bits[draw.randrange(len(bits))] = draw.randrange(256)
+        with contextlib.suppress(rn.RNNEngineError):
+            rn.load(bytes(bits)).run(np.ones((3, 1, 10), np.float32))
