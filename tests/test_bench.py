@@ -177,6 +177,133 @@ def test_steadiness_is_recorded() -> None:
     assert "| GRU H=128 T=100 |" in markdown(record)
 
 
+def _low_row(hidden: int, grid: str, **times: float) -> dict[str, Any]:
+    names = {"float32": "rnnengine", "ort": "onnxruntime, int8"}
+    timings = {names.get(k, f"rnnengine, {k}"): {"median_us": us} for k, us in times.items()}
+    return {"name": f"LSTM H={hidden}", "hidden": hidden, "grid": grid, "timings": timings}
+
+
+def test_compute_types_are_held_to_their_bars() -> None:
+    """Each bar sees the cases of its part and sizes alone, and names those below it."""
+    from rnnengine.bench.low import judge
+
+    rows = [
+        _low_row(64, "step", float32=4.0, int8=4.0, ort=5.0, auto=3.9),
+        _low_row(128, "step", float32=8.0, int8=3.9, ort=8.0, auto=8.2),
+        _low_row(256, "step", float32=30.0, int8=9.0, bfloat16=20.0, auto=31.6),
+        _low_row(512, "sequence", float32=900.0, int8=380.0, int8_fast=250.0, ort=300.0),
+        _low_row(512, "batch", float32=900.0, int8=500.0, int8_fast=290.0),
+    ]
+    said = judge(rows)
+    assert [text for text in said if "under it" in text] == [
+        "  under it: LSTM H=256: 1.50x",  # bfloat16, 1.6x asked
+        "  under it: LSTM H=256: 0.95x",  # auto, slower than float32
+        "  under it: LSTM H=64: 1.25x",  # int8 against onnxruntime, 1.5x asked
+    ]
+    assert sum(text.endswith(": met") for text in said) == 7
+    assert not judge([row | {"grid": ""} for row in rows])
+
+
+def test_errors_of_compute_types_are_held_to_their_bars() -> None:
+    """The better of two peers counts, where a layer has both."""
+    from rnnengine.bench.accuracy import judge
+
+    def row(name: str, **rms: float) -> dict[str, Any]:
+        names = {"ort": "onnxruntime, int8", "torch": "torch, int8"}
+        return {"name": name, "rms": {names.get(k, f"rnnengine, {k}"): v for k, v in rms.items()}}
+
+    rows = [
+        row("a", int8=1e-3, int8_fast=3e-3, ort=2e-3, torch=9e-3),
+        row("b", int8=2e-3, int8_fast=2e-3, torch=4e-3),
+    ]
+    assert [text.rpartition(": ")[2] for text in judge(rows)] == ["met", "MISSED", "met"]
+    said = judge([*rows, row("c", int8=3e-3, ort=2e-3, torch=9e-3)])
+    assert said[1] == "  over it: c: 1.50"
+    assert said[0].endswith("MISSED")
+
+
+def test_the_int8_of_onnxruntime_is_what_its_own_tool_makes(tmp_path: Path) -> None:
+    """The same numbers as its quantize_dynamic with a scale for each row gives, bit for bit."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    from rnnengine.bench.cases import LayerCase
+    from rnnengine.bench.onnx_form import onnx_bytes
+    from rnnengine.bench.peers.onnxruntime_ import session_of
+
+    case = LayerCase("LSTM", 20, 7, directions=2)
+    plain, made = tmp_path / "plain.onnx", tmp_path / "made.onnx"
+    plain.write_bytes(onnx_bytes(case, "fixed"))
+    quantization.quantize_dynamic(
+        plain, made, per_channel=True, weight_type=quantization.QuantType.QInt8
+    )
+    contents = (made.read_bytes(), onnx_bytes(case, "fixed", int8=True), plain.read_bytes())
+    theirs, ours, exact = (session_of(c, 1).run(["y"], {"x": case.input()})[0] for c in contents)
+    assert np.array_equal(theirs, ours)
+    assert 1e-4 < np.abs(ours - exact).max() < 5e-2
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime, int8", "torch, int8"])
+@pytest.mark.parametrize("steps", [1, 6])
+def test_low_peers_compute_the_layer(engine: str, steps: int) -> None:
+    from rnnengine.bench.cases import LayerCase
+    from rnnengine.bench.peers import ENGINES, takes
+
+    pytest.importorskip(engine.partition(",")[0])
+    for cell in ("LSTM", "GRU"):
+        case = LayerCase(cell, 24, steps, batch=2 if steps > 1 else 1)
+        if takes(engine, case):
+            found, exact = (ENGINES[name](case).output for name in (engine, "rnnengine"))
+            assert found.shape == exact.shape
+            assert 1e-5 < np.abs(found - exact).max() < 5e-2
+    assert not takes(engine, LayerCase("RNN", 24, steps))
+
+
+def test_layers_of_trained_models_are_taken_out_whole() -> None:
+    """In float64 each layer computes what it computes inside its model."""
+    import rnnengine as rn
+    from rnnengine.bench.accuracy import exact
+    from rnnengine.bench.trained import trained_layers
+    from rnnengine.ops import evaluate
+
+    pytest.importorskip("onnx")
+    model = rn.load(ROOT / "examples" / "models" / "deepar.onnx")
+    with np.load(ROOT / "examples" / "models" / "deepar.npz") as file:
+        feeds = {info.name: file[f"x.{info.name}"] for info in model.inputs}
+    first, second = trained_layers("deepar", model, [feeds], most_rows=3)
+    assert (first.cell, first.hidden, first.widths(), first.batch) == ("LSTM", 20, [3], 3)
+    # The float32 inputs of the second layer are the first one's output in float64, rounded.
+    np.testing.assert_allclose(exact(first), second.x, rtol=0, atol=1e-6)
+    node = [n for n in model.graph.nodes if n.op == "LSTM"][-1]
+    sizes = model.graph.with_(outputs=(str(node.outputs[0]),))
+    (whole,) = evaluate(sizes, feeds).values()
+    np.testing.assert_allclose(exact(second), whole[:, 0], rtol=0, atol=1e-6)
+    rows = [*second.rows()]
+    joined = np.concatenate([exact(row) for row in rows], axis=1)
+    np.testing.assert_allclose(joined, exact(second), rtol=0, atol=1e-12)
+
+
+def test_states_that_go_on_make_one_sequence() -> None:
+    """Three calls of a decoder that carry its state, against three rows that do not."""
+    import rnnengine as rn
+    from rnnengine.bench.accuracy import exact
+    from rnnengine.bench.trained import trained_layers
+
+    pytest.importorskip("onnx")
+    model = rn.load(ROOT / "examples" / "models" / "dot_decoder.onnx")
+    with np.load(ROOT / "examples" / "models" / "dot_decoder.npz") as file:
+        feeds = {info.name: file[f"x.{info.name}"] for info in model.inputs}
+    calls, now = [], feeds
+    for _ in range(3):
+        calls.append(now)
+        found = model.run(now)
+        now = {**now, **{name: found[f"{name}_next"] for name in ("fed", "h", "c")}}
+    (layer,) = trained_layers("dot", model, calls)
+    assert layer.input().shape == (3, 3, 32)
+    np.testing.assert_allclose(exact(layer)[-1], found["h_next"][0], rtol=0, atol=1e-5)
+    (apart,) = trained_layers("dot", model, [feeds, feeds])
+    assert apart.input().shape == (1, 6, 32)
+    assert apart.initial()["c"].shape == (1, 6, 24)
+
+
 def test_odd_numbers_are_what_they_are_called() -> None:
     from rnnengine.bench.steady import OddCase
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from golden.surnames import numbers, surnames
 from golden_files import FILES, FOLDERS, HERE, error_of, load, outputs
+from rnnengine.bench.surnames import numbers, surnames
 
 LARGEST = 50_000
 NEEDS = {".onnx": "onnx", ".keras": "pyfive", ".h5": "pyfive"}

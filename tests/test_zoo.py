@@ -10,6 +10,7 @@ import pytest
 
 import rnnengine as rn
 from engine import bits, run
+from rnnengine.bench.sound import frames, recording, samples
 from zoo_cases import BURN, NODE_TESTS
 
 Array = np.ndarray[Any, Any]
@@ -98,10 +99,7 @@ DTLN: dict[str, tuple[str, str, dict[str, tuple[str, int | None]]]] = {
 
 def _magnitudes(zoo: Path) -> Array:
     """Spectra of real noisy speech, 512 samples every 128."""
-    import wave
-
-    with wave.open(str(zoo / "gtcrn/mix.wav")) as file:
-        sound = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768
+    sound = recording(zoo / "gtcrn/mix.wav") / 32768
     starts = np.arange(FRAMES) * 128 % (len(sound) - 512)
     blocks = np.stack([sound[s : s + 512] for s in starts])
     return np.abs(np.fft.rfft(blocks)).astype(np.float32).reshape(FRAMES, 1, 1, 257)
@@ -144,31 +142,6 @@ def test_dtln_runs_many_frames_at_once_as_it_streams_them(zoo: Path, isa: str) -
     assert np.array_equal(bits(one.state["input_3"]), bits(whole.state["input_3"]))
 
 
-def _frames(samples: Array, window: Array) -> Array:
-    """Spectra [frames, 257, 2] of windows of 512 samples, 256 apart, the ends reflected."""
-    padded = np.pad(samples, 256, mode="reflect")
-    starts = range(0, len(padded) - 511, 256)
-    spectra = np.fft.rfft(np.stack([padded[s : s + 512] * window for s in starts]), axis=1)
-    return np.stack([spectra.real, spectra.imag], -1).astype(np.float32)
-
-
-def _samples(spectra: Array, window: Array) -> Array:
-    """The inverse: windows added up, over the sum of their squares."""
-    parts = np.fft.irfft(spectra[..., 0] + 1j * spectra[..., 1], axis=1) * window
-    total, weight = np.zeros(256 * (len(parts) + 1)), np.zeros(256 * (len(parts) + 1))
-    for i, part in enumerate(parts):
-        total[256 * i : 256 * i + 512] += part
-        weight[256 * i : 256 * i + 512] += window**2
-    return total[256:-256] / weight[256:-256]
-
-
-def _wave(path: Path) -> Array:
-    import wave
-
-    with wave.open(str(path)) as file:
-        return np.frombuffer(file.readframes(file.getnframes()), np.int16)
-
-
 def test_gtcrn_enhances_a_recording_frame_by_frame(zoo: Path, isa: str) -> None:
     """611 frames of a speech enhancer as a stream: the authors' samples to one step of int16.
 
@@ -179,12 +152,11 @@ def test_gtcrn_enhances_a_recording_frame_by_frame(zoo: Path, isa: str) -> None:
     assert model.isa == isa
     stream = model.stream()
     assert set(stream.state) == {"conv_cache", "tra_cache", "inter_cache"}
-    window = np.sqrt(np.hanning(513)[:-1])
-    spectra = _frames(_wave(zoo / "gtcrn/mix.wav") / 32768, window)
+    spectra = frames(recording(zoo / "gtcrn/mix.wav") / 32768)
     assert len(spectra) == 611
     enhanced = np.stack([stream.step(f[None, :, None, :])[0, :, 0, :] for f in spectra])
-    wanted = _wave(zoo / "gtcrn/enh.wav").astype(int)
-    got = _samples(enhanced, window)[: len(wanted)] * 32768
+    wanted = recording(zoo / "gtcrn/enh.wav").astype(int)
+    got = samples(enhanced)[: len(wanted)] * 32768
     assert np.abs(np.round(got).astype(int) - wanted).max() <= 1
 
     session = _session(zoo / "gtcrn/gtcrn_simple.onnx")

@@ -14,6 +14,7 @@ __all__ = [
     "CELLS",
     "GRIDS",
     "HIDDEN",
+    "LOW_GRIDS",
     "STEPS",
     "Array",
     "Case",
@@ -21,6 +22,7 @@ __all__ = [
     "ModelCase",
     "grid",
     "layer_cases",
+    "low_grid",
 ]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
@@ -31,6 +33,8 @@ HIDDEN = (32, 64, 128, 256, 512)
 STEPS = (1, 100)
 GRIDS = ("step", "sequence", "batch", "threads", "deep")
 """The parts of the full grid."""
+LOW_GRIDS = ("step", "sequence", "rows", "batch")
+"""Those of the grid of compute types."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,16 @@ class LayerCase:
         """Floating-point operations of the recurrent products of one step, all layers and rows."""
         return self.recurrent_bytes // 2 * self.layers * self.batch
 
+    def initial(self) -> Mapping[str, Array]:
+        """State before the first step, ``h`` (and ``c``) [D, B, H]; empty where it is zero."""
+        return {}
+
     def input(self) -> Array:
         """Input [T, B, I], drawn from N(0, 1)."""
         rng = np.random.default_rng([self.hidden, self.steps])
         return rng.standard_normal((self.steps, self.batch, self.hidden), dtype=np.float32)
 
-    def weights(self, layer: int = 0) -> dict[str, Array]:
+    def weights(self, layer: int = 0) -> Mapping[str, Array]:
         """W [D, G*H, I], R [D, G*H, H] and B [D, 2*G*H], uniform in +-1/sqrt(H), ONNX order."""
         rng = np.random.default_rng([self.hidden, self.gates, layer])
         rows, bound, sides = self.gates * self.hidden, self.hidden**-0.5, self.directions
@@ -201,3 +209,20 @@ def grid(name: str, cells: Sequence[str]) -> Iterator[LayerCase]:
             for size in (128, 256):
                 yield LayerCase(cell, size, 200, directions=2, threads=2, grid=name)
                 yield LayerCase(cell, size, 200, layers=2, threads=2, grid=name)
+
+
+def low_grid(name: str, cells: Sequence[str]) -> Iterator[LayerCase]:
+    """The cases of one part of the grid of compute types, on one thread.
+
+    ``step``: one row and step, H from 16 to 2048. ``sequence``: 100 steps of one row, and ``rows``
+    of 16, H from 64 to 1024. ``batch``: 20 steps of 64 rows, H of 256 and 512.
+    """
+    sizes, steps, rows = {
+        "step": ((16, 32, 64, 128, 256, 512, 1024, 2048), 1, 1),
+        "sequence": ((64, 128, 256, 512, 1024), 100, 1),
+        "rows": ((64, 128, 256, 512, 1024), 100, 16),
+        "batch": ((256, 512), 20, 64),
+    }[name]
+    for cell in cells:
+        for size in sizes:
+            yield LayerCase(cell, size, steps, rows, grid=name)

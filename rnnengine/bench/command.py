@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from rnnengine._c import cpu
-from rnnengine.bench import bars, machine, report, scaling, start, steady, tables
-from rnnengine.bench.cases import CELLS, GRIDS, HIDDEN, STEPS, grid, layer_cases
+from rnnengine.bench import accuracy, bars, low, machine, report, scaling, start, steady, tables
+from rnnengine.bench.cases import (
+    CELLS,
+    GRIDS,
+    HIDDEN,
+    LOW_GRIDS,
+    STEPS,
+    grid,
+    layer_cases,
+    low_grid,
+)
 from rnnengine.bench.layer import run_layer_cases
 from rnnengine.bench.models import model_case, run_model_cases, usual_models
-from rnnengine.bench.peers import OWN, PEERS
+from rnnengine.bench.peers import COMPUTE_TYPES, LOW_PEERS, OWN, PEERS, own_name
 from rnnengine.bench.plot import draw
 from rnnengine.bench.record import positive, write
 
@@ -47,10 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     layer.add_argument(
         "--grid",
         nargs="+",
-        choices=["full", *GRIDS],
+        choices=["full", *dict.fromkeys((*GRIDS, *LOW_GRIDS))],
         help="parts of the full grid, instead of --hidden and --steps",
     )
-    layer.add_argument("--peers", nargs="+", choices=list(PEERS), help="default: those installed")
+    layer.add_argument(
+        "--compute-type",
+        nargs="+",
+        choices=COMPUTE_TYPES,
+        default=[],
+        help="against float32 and the low precision of others, on a grid of their own",
+    )
+    layer.add_argument(
+        "--peers", nargs="+", choices=[*PEERS, *LOW_PEERS], help="default: those installed"
+    )
     layer.add_argument("--rounds", type=positive, default=100, metavar="N")
     layer.add_argument(
         "--seconds", type=positive, default=20, metavar="S", help="for a case, once it has rounds"
@@ -86,13 +104,20 @@ def _parser() -> argparse.ArgumentParser:
     fill = actions.add_parser("fill", help="make the tables of pages again from their records")
     fill.add_argument("pages", type=Path, nargs="+", metavar="PAGE")
     fill.set_defaults(action=_fill)
-    for part in (machine, scaling, start, steady):
+    for part in (accuracy, machine, scaling, start, steady):
         part.add(actions)
     return parser
 
 
+def _peers(given: Sequence[str] | None, known: Mapping[str, object]) -> list[str]:
+    """Those asked for, else those installed: of ``"torch, int8"`` the package is torch."""
+    return list(given or [name for name in known if find_spec(name.partition(",")[0])])
+
+
 def _layer(options: argparse.Namespace) -> int:
-    peers = options.peers or [name for name in PEERS if find_spec(name)]
+    if options.compute_type:
+        return _low(options)
+    peers = _peers(options.peers, PEERS)
     own = ["rnnengine"]
     if options.grid:
         parts = GRIDS if "full" in options.grid else options.grid
@@ -115,6 +140,30 @@ def _layer(options: argparse.Namespace) -> int:
     write(record, options.json)
     if options.plot:
         draw(record, options.plot)
+    return 0
+
+
+def _low(options: argparse.Namespace) -> int:
+    """Compute types: against float32 and the low precision of other engines."""
+    if options.plot:
+        raise SystemExit("bench: --plot draws records of float32 alone")
+    if options.grid:
+        parts = LOW_GRIDS if "full" in options.grid else options.grid
+        cases = [case for part in parts for case in low_grid(part, options.cells)]
+    else:
+        cases = list(layer_cases(options.cells, options.hidden, options.steps))
+    kinds = list(dict.fromkeys(options.compute_type))
+    print(low.head(kinds), flush=True)
+    results, about = run_layer_cases(
+        cases,
+        ["rnnengine", *map(own_name, kinds), *_peers(options.peers, LOW_PEERS)],
+        options.rounds,
+        options.seconds,
+        lambda result: print(low.line(result, kinds), flush=True),
+    )
+    record = low.as_json(results, about)
+    print("\n".join(low.judge(record["results"])))
+    write(record, options.json)
     return 0
 
 

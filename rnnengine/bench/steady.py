@@ -47,9 +47,9 @@ class OddCase(LayerCase):
         x: Array = (super().input() * factor).astype(np.float32)
         return x
 
-    def weights(self, layer: int = 0) -> dict[str, Array]:
+    def weights(self, layer: int = 0) -> Mapping[str, Array]:
         """W, R and B as in ``LayerCase.weights``."""
-        weights = super().weights(layer)
+        weights = dict(super().weights(layer))
         if self.kind == "decayed states":
             weights["B"] = np.zeros_like(weights["B"])
         if self.kind == "denormal weights":

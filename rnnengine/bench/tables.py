@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rnnengine.bench import machine, models, report, scaling, start, steady
+from rnnengine.bench import accuracy, low, machine, models, report, scaling, start, steady
 
 __all__ = ["ABSENT", "BLOCK", "fill", "markdown"]
 
@@ -18,7 +18,9 @@ ABSENT = "*No record yet.*"
 """Stands where a table belongs whose record is not there."""
 
 _MAKERS = {
+    "accuracy": accuracy.markdown,
     "layer": report.markdown,
+    "low": low.markdown,
     "models": models.markdown,
     "roof": machine.markdown,
     "start": start.markdown,

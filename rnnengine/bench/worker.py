@@ -67,6 +67,11 @@ class Worker:
         output, ways = self._ask("prepare", case)
         return output, ways
 
+    def output(self, case: Case) -> Array:
+        """What the engine computes of a case, without warming up."""
+        output: Array = self._ask("output", case)
+        return output
+
     def seconds_per_call(self, way: str) -> float:
         """Time one block of calls of the prepared case, after a short warm-up."""
         return float(self._ask("time", way))
@@ -154,7 +159,12 @@ def _engine_handlers(kind: str) -> dict[str, Callable[[Any], Any]]:
         _seconds(loop, max(2, count // 8 * 2))
         return _seconds(loop, count) / count
 
-    return {"prepare": prepare, "time": measure, "about": lambda _: rn.cpu_info()}
+    return {
+        "prepare": prepare,
+        "output": lambda case: prepare_case(kind, case).output,
+        "time": measure,
+        "about": lambda _: rn.cpu_info(),
+    }
 
 
 def _seconds(loop: Callable[[int], object], count: int) -> float:

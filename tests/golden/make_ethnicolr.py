@@ -1,7 +1,7 @@
 """Write what tf.keras makes of 2000 names: ``python tests/golden/make_ethnicolr.py FOLDER``.
 
-FOLDER holds the published ethnicolr model and its vocabulary. Wants tf.keras 2 and TensorFlow. The
-same versions give the same numbers. ``ethnicolr.npz`` gets
+FOLDER holds the published ethnicolr model and its vocabulary. Wants this package,
+tf.keras 2 and TensorFlow. The same versions give the same numbers. ``ethnicolr.npz`` gets
 
 * ``probabilities``: float32 [names, classes], as tf.keras computes them;
 * ``error``: how far that is from the same network in float64, at most;
@@ -20,7 +20,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tf_keras as k
 from common import HERE
-from surnames import numbers, surnames
+
+from rnnengine.bench.surnames import numbers, surnames
 
 NAMES = 2000
 

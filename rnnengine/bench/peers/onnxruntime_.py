@@ -11,7 +11,7 @@ from rnnengine.bench.cases import Array, LayerCase
 from rnnengine.bench.onnx_form import onnx_bytes
 from rnnengine.bench.peers.base import STEPS_COMPARED, Prepared, features_last
 
-__all__ = ["prepare", "session_of"]
+__all__ = ["prepare", "prepare_int8", "session_of"]
 
 
 def session_of(content: bytes, threads: int) -> Any:
@@ -37,7 +37,16 @@ def prepare(case: LayerCase) -> Prepared:
     onnxruntime's RNN leaves the recurrent product out. The model asks for the new state only,
     which is the output; io-binding alternates between two bindings, so nothing is copied.
     """
-    content = onnx_bytes(case, "step" if case.carries_state else "fixed")
+    return _prepare(case, int8=False)
+
+
+def prepare_int8(case: LayerCase) -> Prepared:
+    """The same of ``DynamicQuantizeLSTM``, its only recurrent layer in int8."""
+    return _prepare(case, int8=True)
+
+
+def _prepare(case: LayerCase, *, int8: bool) -> Prepared:
+    content = onnx_bytes(case, "step" if case.carries_state else "fixed", int8=int8)
     session = session_of(content, case.threads)
     prepared, bound = (_step if case.carries_state else _run)(session, case)
     if not np.array_equal(prepared.output, bound):

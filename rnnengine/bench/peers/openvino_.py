@@ -10,7 +10,7 @@ from rnnengine.bench.cases import LayerCase
 from rnnengine.bench.onnx_form import onnx_bytes
 from rnnengine.bench.peers.base import STEPS_COMPARED, Prepared, features_last
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "prepare_bfloat16"]
 
 
 def prepare(case: LayerCase) -> Prepared:
@@ -19,6 +19,15 @@ def prepare(case: LayerCase) -> Prepared:
     A step alternates between two requests, each of which writes the state that the other reads, so
     nothing is copied.
     """
+    return _prepare(case, "f32")
+
+
+def prepare_bfloat16(case: LayerCase) -> Prepared:
+    """The same with bfloat16 as the hint for the precision of inference."""
+    return _prepare(case, "bf16")
+
+
+def _prepare(case: LayerCase, precision: str) -> Prepared:
     import openvino as ov
 
     core = ov.Core()
@@ -27,7 +36,7 @@ def prepare(case: LayerCase) -> Prepared:
         "INFERENCE_NUM_THREADS": str(case.threads),
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": precision,
         "ENABLE_CPU_PINNING": "NO",
     }
     compiled = core.compile_model(model, "CPU", settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from rnnengine.bench.cases import LayerCase
 from rnnengine.bench.onnx_form import onnx_bytes
 from rnnengine.bench.peers.base import STEPS_COMPARED, Prepared, features_last
 
-__all__ = ["prepare", "prepare_alone", "prepare_avx2"]
+__all__ = ["prepare", "prepare_alone", "prepare_as", "prepare_avx2"]
 
 
 def prepare(case: LayerCase) -> Prepared:
@@ -31,8 +32,13 @@ def prepare_avx2(case: LayerCase) -> Prepared:
         return _prepare(case, case.threads)
 
 
-def _prepare(case: LayerCase, threads: int) -> Prepared:
-    model = rn.load(onnx_bytes(case, "open"), threads=threads)
+def prepare_as(compute_type: str, case: LayerCase) -> Prepared:
+    """The same as ``prepare`` with weights of a compute type."""
+    return _prepare(case, case.threads, compute_type=compute_type)
+
+
+def _prepare(case: LayerCase, threads: int, **words: Any) -> Prepared:
+    model = rn.load(onnx_bytes(case, "open"), threads=threads, **words)
     x = case.input()
     y = np.empty((case.steps, case.directions, case.batch, case.hidden), dtype=np.float32)
 

@@ -1,7 +1,8 @@
-"""PyTorch: nn.LSTM, nn.GRU and nn.RNN, eager and compiled."""
+"""PyTorch: nn.LSTM, nn.GRU and nn.RNN, eager and compiled; the first two in dynamic int8."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from itertools import repeat
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from rnnengine.bench.cases import Array, LayerCase
 from rnnengine.bench.peers.base import STEPS_COMPARED, Loop, Prepared
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "prepare_int8"]
 
 ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2), "RNN": (0,)}
 """Where torch's gates (i f g o; r z n) stand in ONNX's order (i o f c; z r h)."""
@@ -24,8 +25,7 @@ def prepare(case: LayerCase) -> Prepared:
     torch.set_num_threads(case.threads)
     module = _module(case)
     x = torch.from_numpy(case.input())
-    with torch.inference_mode():
-        output = _steps(module, x) if case.carries_state else module(x)[0].numpy().copy()
+    output = _output(case, module)
     ways: dict[str, Loop] = {"eager": _loop(case, module, x)}
     compiled = torch.compile(module)
     try:
@@ -36,12 +36,39 @@ def prepare(case: LayerCase) -> Prepared:
     return Prepared(output, ways)
 
 
+def prepare_int8(case: LayerCase) -> Prepared:
+    """The quantised modules that ``quantize_dynamic`` makes, eager: no compiler takes them."""
+    import torch
+    from torch.ao.quantization import quantize_dynamic
+
+    torch.set_num_threads(case.threads)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated, and what replaces it has no LSTM
+        whole = torch.nn.Sequential(_module(case))
+        module = quantize_dynamic(whole, {type(whole[0])}, dtype=torch.qint8)[0]
+    eager = _loop(case, module, torch.from_numpy(case.input()))
+    return Prepared(_output(case, module), {"eager": eager})
+
+
+def _output(case: LayerCase, module: Any) -> Array:
+    import torch
+
+    x = torch.from_numpy(case.input())
+    starts = [torch.from_numpy(start) for start in case.initial().values()]
+    state = tuple(starts) if len(starts) > 1 else starts[0] if starts else None
+    with torch.inference_mode():
+        if case.carries_state:
+            return _steps(module, x)
+        y: Array = module(x, state)[0].numpy().copy()
+    return y
+
+
 def _module(case: LayerCase) -> Any:
     import torch
 
     make: Callable[..., Any] = getattr(torch.nn, case.cell)
     module = make(
-        case.hidden, case.hidden, num_layers=case.layers, bidirectional=case.directions == 2
+        case.widths()[0], case.hidden, num_layers=case.layers, bidirectional=case.directions == 2
     ).eval()
     for layer in range(case.layers):
         weights = case.weights(layer)
