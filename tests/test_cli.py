@@ -252,3 +252,109 @@ def test_output_that_nobody_reads_ends_quietly(words: list[str]) -> None:
     os.close(writer)
     assert done.returncode == CUT_OFF == 128 + signal.SIGPIPE
     assert not done.stderr
+
+
+FORECASTER = Path(__file__).parent.parent / "examples" / "models" / "forecaster.onnx"
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    with np.load(FORECASTER.with_suffix(".npz")) as file:
+        np.save(tmp_path / "series.npy", file["x.series"])
+    return tmp_path / "series.npy"
+
+
+def test_convert_says_what_a_compute_type_costs(series: Path, tmp_path: Path, capsys: Any) -> None:
+    """The numbers are those of the two models against float64, by output and over time."""
+    pytest.importorskip("onnx")
+    from rnnengine.ops import evaluate
+
+    target = tmp_path / "m.rnne"
+    words = ["convert", str(FORECASTER), "-o", str(target), "--compute-type", "bfloat16"]
+    assert main([*words, "--samples", str(series), "--json"]) == DONE
+    report = json.loads(capsys.readouterr().out)
+    assert report["compute_type"] == "bfloat16"
+    assert report["same_bits"] is True
+    x = np.load(series)
+    plain, low = rn.load(FORECASTER), rn.load(target)
+    assert low.compute_type == "bfloat16"
+    (name,) = (info.name for info in plain.inputs)
+    (exact,) = evaluate(plain.imported_graph({}), {name: x}).values()
+    (found,) = report["accuracy"]["outputs"]
+    for model, said in ((low, found["errors"]), (plain, found["float32"])):
+        apart = np.abs(model.run(x) - exact)
+        assert said["max_abs"] == pytest.approx(apart.max(), rel=1e-12)
+        assert said["rms"] == pytest.approx(np.sqrt(np.mean(apart**2)), rel=1e-12)
+        np.testing.assert_allclose(said["over_time"], apart.max(axis=(0, 2)), rtol=1e-12)
+    assert found["float32"]["max_abs"] < 1e-5 < found["errors"]["max_abs"] < 0.1
+
+    assert main([*words, "--force"]) == DONE  # generated inputs
+    shown = capsys.readouterr().out
+    assert "bfloat16 and float32 against float64:" in shown
+    assert "  usual " in shown
+    assert "over time 0:" in shown
+
+
+def test_convert_writes_nothing_beyond_the_error(series: Path, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("onnx")
+    target = tmp_path / "m.rnne"
+    words = ["convert", str(FORECASTER), "-o", str(target), "--samples", str(series), "--json"]
+    assert main([*words, "--compute-type", "bfloat16", "--max-error", "1e-6"]) == FAILED
+    report = json.loads(capsys.readouterr().out)
+    assert report["written"] is False
+    assert report["accuracy"]["passed"] is False
+    assert report["accuracy"]["max_abs"] > 1e-6 == report["accuracy"]["max_error"]
+    assert not target.exists()
+    assert main([*words[:-1], "--compute-type", "bfloat16", "--max-error", "1e-6"]) == FAILED
+    shown = capsys.readouterr().out
+    assert "not written: an output is" in shown
+    assert "TOO FAR" in shown
+    assert main([*words, "--max-error", "1e-5"]) == DONE  # float32
+    assert json.loads(capsys.readouterr().out)["accuracy"]["compute_type"] == "float32"
+    assert main([*words, "--compute-type", "bfloat16", "--max-error", "0.2", "--force"]) == DONE
+
+
+def test_convert_keeps_layers_in_float32(series: Path, tmp_path: Path, capsys: Any) -> None:
+    """The more is kept, the nearer; a name that is none is refused with those that are."""
+    pytest.importorskip("onnx")
+    words = ["convert", str(FORECASTER), "--samples", str(series), "--json", "--force"]
+    words += ["-o", str(tmp_path / "m.rnne"), "--compute-type", "bfloat16"]
+    errors = []
+    for kept in ([], ["--keep", "*gru*"], ["--keep", "*gru*", "node_MatMul_3", "--keep", "*6*"]):
+        assert main([*words, *kept]) == DONE
+        errors.append(json.loads(capsys.readouterr().out)["accuracy"]["max_abs"])
+    assert errors[0] > errors[1] > errors[2] > 1e-5
+    assert main([*words, "--keep", "nothing"]) == REFUSED
+    assert "gru" in json.loads(capsys.readouterr().out)["error"]["message"]
+    assert main(["convert", str(FORECASTER), "-o", "x", "--keep", "gru"]) == WRONG_USE
+    assert "--keep names layers" in capsys.readouterr().err
+
+
+def test_samples_are_files_of_arrays(series: Path, tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("onnx")
+    target = tmp_path / "m.rnne"
+    words = ["convert", str(FORECASTER), "-o", str(target), "--max-error", "1", "--samples"]
+    broken = tmp_path / "broken.npy"
+    broken.write_bytes(b"\x93NUMPY\x01\x00")
+    assert main([*words, str(broken)]) == WRONG_USE
+    assert "no .npy file of an array" in capsys.readouterr().err
+    np.save(broken, np.array([{}]), allow_pickle=True)
+    assert main([*words, str(broken)]) == WRONG_USE
+    assert main([*words, str(tmp_path / "absent.npy")]) == WRONG_USE
+    np.savez(tmp_path / "x.npz", other=np.zeros(3))
+    assert main([*words, str(tmp_path / "x.npz")]) == REFUSED
+    assert "inputs are other; the model takes" in capsys.readouterr().err
+    several = FORECASTER.with_name("deepar.onnx")
+    words[1] = str(several)
+    assert main([*words, str(series)]) == WRONG_USE
+    assert "the model has the inputs last, known" in capsys.readouterr().err
+    for wrong in ("nan", "-1", "inf", "x"):
+        with pytest.raises(SystemExit) as caught:
+            main(["convert", str(FORECASTER), "-o", str(target), "--max-error", wrong])
+        assert caught.value.code == WRONG_USE
+    assert not target.exists()
+    checked = ["validate", str(FORECASTER), "--against", "onnxruntime", "--samples", str(series)]
+    pytest.importorskip("onnxruntime")
+    assert main([*checked, "--json"]) == DONE
+    names = [sample["name"] for sample in json.loads(capsys.readouterr().out)["samples"]]
+    assert names[-1] == "sample 1"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ from rnnengine.cli.convert import convert, export
 from rnnengine.cli.report import describe_machine, inspect_file
 from rnnengine.cli.validate import check
 from rnnengine.errors import FrameworkError, RNNEngineError
+from rnnengine.passes.lower import ACCEPTED
 
 __all__ = ["CUT_OFF", "DONE", "FAILED", "REFUSED", "WRONG_USE", "main", "read_architecture"]
 
@@ -83,6 +85,14 @@ def _run(argv: Sequence[str] | None) -> int:
     return outcome.code
 
 
+def _error(text: str) -> float:
+    """A bound on an error, of the command line."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no error; expected a number from 0 on")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rnnengine", description="Inference for recurrent networks on the CPU."
@@ -99,7 +109,24 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("-o", "--output", required=True, help="the .rnne file to write")
     add_model_options(making)
     making.add_argument(
-        "--compute-type", choices=["float32"], default="float32", help="numbers to compute with"
+        "--compute-type",
+        choices=ACCEPTED,
+        default="float32",
+        help="what weights are stored as; the error against float64 is reported beside float32's",
+    )
+    making.add_argument(
+        "--keep",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="layers that stay in float32, by name; * and ? stand for others",
+    )
+    making.add_argument(
+        "--max-error",
+        type=_error,
+        metavar="E",
+        help="largest difference from float64 that an output may have; else nothing is written",
     )
     making.add_argument("--force", action="store_true", help="replace the output if it is there")
     making.add_argument(

@@ -74,8 +74,9 @@ def add_reference_options(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=600.0, metavar="SECONDS", help="for the framework"
     )
     parser.add_argument(
-        "--samples", action="append", default=[], metavar="FILE.npz",
-        help="inputs to run besides the generated ones, by name; may be given again",
+        "--samples", action="append", default=[], metavar="FILE",
+        help="inputs to run: an .npz file by name, or the .npy file of a model with one input; "
+        "may be given again",
     )  # fmt: skip
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rnnengine.validation.measures import Errors
 
-__all__ = ["Cause", "OutputResult", "SampleResult", "Validation"]
+__all__ = ["Cause", "OutputResult", "SampleResult", "Validation", "curve", "plain"]
 
 _CURVE = 12
 """Points of the error over time that the text shows."""
@@ -184,8 +184,8 @@ class Validation:
             "notes": list(self.notes),
             "samples": [_sample(sample) for sample in self.samples],
         }
-        plain: dict[str, Any] = _plain(said)
-        return plain
+        found: dict[str, Any] = plain(said)
+        return found
 
     def __str__(self) -> str:
         against = f" and {self.reference}" if self.reference else ""
@@ -230,21 +230,26 @@ def _where(who: str, errors: Errors | None) -> Iterator[str]:
         return
     yield f"    {who} and float64 differ most at {list(errors.worst)}; allowed {errors.allowed:.1e}"
     if errors.over_time:
-        points = errors.over_time
-        count = min(_CURVE, len(points))
-        chosen = sorted({round(i * (len(points) - 1) / max(1, count - 1)) for i in range(count)})
-        yield "    over time " + " ".join(f"{t}:{points[t]:.1e}" for t in chosen)
+        yield f"    over time {curve(errors.over_time)}"
+
+
+def curve(points: Sequence[float]) -> str:
+    """Errors at some steps from the first to the last."""
+    count = min(_CURVE, len(points))
+    chosen = sorted({round(i * (len(points) - 1) / max(1, count - 1)) for i in range(count)})
+    return " ".join(f"{t}:{points[t]:.1e}" for t in chosen)
 
 
 def _sample(sample: SampleResult) -> dict[str, Any]:
     return {**dataclasses.asdict(sample), "passed": sample.passed}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return data that JSON can hold; numbers that are not finite become text."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
