@@ -196,6 +196,7 @@ OPERATIONS: dict[str, tuple[int, Callable[..., Array]]] = {
     "fnma": (3, lambda a, b, c: exact_fma(-a, b, c)),
     "neg": (1, np.negative),
     "abs": (1, np.abs),
+    "keep": (1, lambda a: a),
     "copysign": (2, np.copysign),
     "lt": (2, np.less),
     "le": (2, np.less_equal),
@@ -218,7 +219,7 @@ OPERATIONS: dict[str, tuple[int, Callable[..., Array]]] = {
     "bits_set1": (1, on_bits(lambda a: a - np.int32(7))),
 }
 # These move bits, so a NaN keeps its sign and payload.
-BIT_EXACT = {"neg", "abs", "copysign", "select", "min", "max"} | {
+BIT_EXACT = {"neg", "abs", "keep", "copysign", "select", "min", "max"} | {
     name for name in OPERATIONS if name.startswith("bits_")
 }
 

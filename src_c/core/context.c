@@ -356,6 +356,7 @@ rnne_status rnne_context_run(rnne_context *ctx, const void *const *inputs, void 
     const rnne_program *p = ctx->program;
     rnne_fpenv env = rnne_fpenv_enter();
     ctx->crew[0] = 0;
+    ctx->runs ^= 1;
     *fault = -1;
     for (int64_t i = 0; i < p->n_buffers; i++) {
         const rnne_buffer *b = &p->buffers[i];

@@ -42,6 +42,7 @@ typedef struct rnne_sums {
     size_t start_panel, start_row; /* start_row 0: a bias */
     float *out;
     size_t out_panel, out_row;
+    int backwards; /* as in rnne_step */
 } rnne_sums;
 
 typedef enum rnne_coupling {
@@ -82,6 +83,7 @@ typedef struct rnne_step {
     size_t inner_panel, inner_row; /* floats from one panel, one row to the next; 0: the same row */
     size_t rows;
     size_t panel_begin, panel_end;
+    int backwards;        /* take the last panels first: a hint, no number depends on it */
 } rnne_step;
 
 typedef void rnne_step_fn(const rnne_cell *cell, const rnne_step *step);

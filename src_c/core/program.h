@@ -99,6 +99,7 @@ struct rnne_context {
     int64_t *detail;  /* found, writable for the operations */
     int crew[1];      /* threads of the run under way; 0 until one is asked for */
     int *workers;     /* crew, writable for the operations */
+    int64_t runs;     /* begun so far, modulo 2 */
     int64_t limit;    /* of the arena, as rnne_context_limit says */
     const rnne_chunks *chunks; /* how to run in chunks, or NULL */
     int64_t whole[RNNE_MAX_SYMBOLS], chunk_steps; /* the sequence that chunks are of; their steps */

@@ -55,7 +55,8 @@ static rnne_sums onto_xp(const rnne_pass *p, const rnne_step *step, size_t first
     const size_t row = p->cell->x.gates * RNNE_PANEL;
     float *at = p->xp + (step->xp - p->xp) + first * RNNE_PANEL;
     return (rnne_sums){.start = at, .start_panel = step->xp_panel, .start_row = row,
-                       .out = at, .out_panel = step->xp_panel, .out_row = row};
+                       .out = at, .out_panel = step->xp_panel, .out_row = row,
+                       .backwards = step->backwards};
 }
 
 /* The recurrent products of a step that its kernel does not do itself. */
@@ -66,7 +67,8 @@ static void add_recurrent(const rnne_pass *p, const rnne_step *step)
     }
     if (p->inner) {
         const rnne_sums inner = {.start = p->cell->b_rn, .start_panel = RNNE_PANEL, .out = p->inner,
-                                 .out_panel = step->inner_panel, .out_row = step->inner_row};
+                                 .out_panel = step->inner_panel, .out_row = step->inner_row,
+                                 .backwards = step->backwards};
         add_product(p, step, p->r_n, step->h, step->h_stride, inner);
     }
 }
@@ -159,6 +161,8 @@ int rnne_pass_run(rnne_pass *p, rnne_place *at, int64_t until)
             step.xp_panel = at->xp_panel;
             at->xp_at += (size_t)rows * p->cell->x.gates * RNNE_PANEL;
         }
+        /* Weights larger than the private cache: it still holds those the last step ended with. */
+        step.backwards = (p->ctx->runs * p->layer->steps + s) % 2 != 0;
         rnne_pass_save_masked(p, s, rows);
         float *before = p->h[s % 2], *h = advance(p, &step, before, rows);
         rnne_pass_restore_masked(p, before, h, s, rows);

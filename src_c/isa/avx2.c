@@ -7,9 +7,10 @@
 
 #define ROW1_PANELS(gates) ((gates) == 4 ? 1 : (gates) == 3 ? 2 : (gates) == 2 ? 2 : 4)
 #define ROW1_VECS 2
-#define TILE_ROWS(gates) ((gates) == 3 ? 4 : 3)
+#define TILE_ROWS(gates) ((gates) == 4 ? 3 : (gates) == 3 ? 4 : 6)
 #define TILE_PANELS(gates) ((gates) == 1 ? 2 : 1)
-#define TILE_VECS(gates) ((gates) < 3 ? 2 : 1)
+#define TILE_VECS(gates) 1
+#define PREFETCH_BYTES 2048
 #define CONV_UNITS 4
 #define CONV_VECS 2
 

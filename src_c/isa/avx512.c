@@ -10,6 +10,7 @@
 #define TILE_ROWS(gates) ((gates) == 3 ? 8 : 6)
 #define TILE_PANELS(gates) ((gates) == 1 ? 4 : (gates) == 2 ? 2 : 1)
 #define TILE_VECS(gates) 1
+#define PREFETCH_BYTES 2048
 #define CONV_UNITS 8
 #define CONV_VECS 3
 

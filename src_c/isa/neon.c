@@ -10,6 +10,7 @@
 #define TILE_ROWS(gates) ((gates) == 4 ? 6 : (gates) == 3 ? 8 : (gates) == 2 ? 3 : 6)
 #define TILE_PANELS(gates) 1
 #define TILE_VECS(gates) ((gates) > 2 ? 1 : 4)
+#define PREFETCH_BYTES 0
 #define CONV_UNITS 4
 #define CONV_VECS 4
 

@@ -9,6 +9,7 @@
 #define TILE_ROWS(gates) 2
 #define TILE_PANELS(gates) 1
 #define TILE_VECS(gates) 1
+#define PREFETCH_BYTES 0
 #define CONV_UNITS 4
 #define CONV_VECS 1
 

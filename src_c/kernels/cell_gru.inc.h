@@ -92,11 +92,11 @@ INLINE void gru_candidate_block(const rnne_cell *cell, const rnne_step *s, size_
 #define GRU_KERNELS(NAME, GATES)                                                                   \
     static void NAME##_step(const rnne_cell *cell, const rnne_step *s)                             \
     {                                                                                              \
-        FOR_BLOCKS(NAME##_DEFAULT, GATES, s->rows, s->panel_begin, s->panel_end);                  \
+        FOR_BLOCKS(NAME##_DEFAULT, GATES, s->rows, s->panel_begin, s->panel_end, s->backwards);    \
     }                                                                                              \
     static void NAME##_step_general(const rnne_cell *cell, const rnne_step *s)                     \
     {                                                                                              \
-        FOR_BLOCKS(NAME##_GENERAL, GATES, s->rows, s->panel_begin, s->panel_end);                  \
+        FOR_BLOCKS(NAME##_GENERAL, GATES, s->rows, s->panel_begin, s->panel_end, s->backwards);    \
     }
 #define gru_after_DEFAULT(R, P, V, row, p) gru_after_block(cell, s, row, p, 0, R, P, V)
 #define gru_after_GENERAL(R, P, V, row, p) gru_after_block(cell, s, row, p, 1, R, P, V)

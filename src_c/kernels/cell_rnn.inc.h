@@ -24,10 +24,10 @@ INLINE void rnn_block(const rnne_cell *cell, const rnne_step *s, size_t row, siz
 
 static void rnn_step(const rnne_cell *cell, const rnne_step *s)
 {
-    FOR_BLOCKS(RNN_DEFAULT, 1, s->rows, s->panel_begin, s->panel_end);
+    FOR_BLOCKS(RNN_DEFAULT, 1, s->rows, s->panel_begin, s->panel_end, s->backwards);
 }
 
 static void rnn_step_general(const rnne_cell *cell, const rnne_step *s)
 {
-    FOR_BLOCKS(RNN_GENERAL, 1, s->rows, s->panel_begin, s->panel_end);
+    FOR_BLOCKS(RNN_GENERAL, 1, s->rows, s->panel_begin, s->panel_end, s->backwards);
 }

@@ -286,7 +286,7 @@ INLINE void units_block(const rnne_conv *c, size_t from, size_t panel, const int
 static void conv_units(const rnne_conv *c)
 {
     const size_t panels = (c->units + RNNE_PANEL - 1) / RNNE_PANEL;
-    FOR_BLOCKS(UNITS_BLOCK, 1, c->n, 0, panels);
+    FOR_BLOCKS(UNITS_BLOCK, 1, c->n, 0, panels, 0);
 }
 
 /* Whichever way needs less: multiply-adds, twice where positions have to be gathered, and writing the

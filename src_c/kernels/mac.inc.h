@@ -6,7 +6,8 @@
  * the shape of the block never changes a bit of the result.
  *
  * The ISA file states the shapes: for one row, ROW1_PANELS(gates) panels of ROW1_VECS vectors; for
- * many rows, TILE_ROWS(gates) rows of TILE_PANELS(gates) panels of TILE_VECS(gates) vectors.
+ * many rows, TILE_ROWS(gates) rows of TILE_PANELS(gates) panels of TILE_VECS(gates) vectors; and
+ * PREFETCH_BYTES, how far ahead many rows ask for weights, 0 for not at all.
  */
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 64")
@@ -24,17 +25,40 @@ INLINE void mac_weight(vf *acc, vf weight, size_t k, const float *const *rows, c
     }
 }
 
-/* acc += w * row for k in [0, n_k): w is [panel][k][gate][16], already moved to the first vector. */
+/* acc += w * row for k in [0, n_k): w is [panel][k][gate][16], already moved to the first vector.
+ *
+ * A panel may be larger than the nearest cache, and blocks of rows that follow each other read it again
+ * from the next one; asking for weights PREFETCH_BYTES ahead hides that. A single row takes weights as
+ * fast as that cache gives them, and only loses by asking.
+ *
+ * In registers, besides the accumulators: all values of the rows and one weight, or all weights and one
+ * value, whichever are fewer. */
 INLINE void mac(vf *acc, const float *w, size_t panel_stride, size_t n_k, const float *const *rows,
                 const int ROWS, const int PANELS, const int GATES, const int VECS)
 {
+    const int BY_ROW = ROWS > PANELS * GATES * VECS;
     for (size_t k = 0; k < n_k; k++, w += GATES * RNNE_PANEL) {
+        vf weight[MAX_ACC];
         UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
         {
             const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
-            mac_weight(acc + i,
-                       vf_load(w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES), k, rows,
-                       ROWS, PANELS * GATES * VECS);
+            const float *at = w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES;
+            if (v == 0 && ROWS > 1 && PREFETCH_BYTES > 0) {
+                __builtin_prefetch((const char *)at + PREFETCH_BYTES, 0, 3);
+            }
+            weight[i] = ROWS > 1 ? vf_keep(vf_load(at)) : vf_load(at);
+            if (!BY_ROW) {
+                mac_weight(acc + i, weight[i], k, rows, ROWS, PANELS * GATES * VECS);
+            }
+        }
+        UNROLL for (int r = 0; BY_ROW && r < ROWS; r++)
+        {
+            const vf x = vf_keep(vf_set1(rows[r][k]));
+            UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
+            {
+                vf *a = acc + r * PANELS * GATES * VECS + i;
+                *a = vf_fma(x, weight[i], *a);
+            }
         }
     }
 }
@@ -152,26 +176,31 @@ INLINE void store_block(const vf *acc, float *to, size_t row_stride, size_t pane
 }
 
 /* Calls BLOCK(rows, panels, vecs, row, panel) over n_rows rows and panels [begin, end): blocks of the
- * largest shape first, then the smaller ones. BLOCK covers all vectors of its panels itself. */
-#define FOR_BLOCKS(BLOCK, GATES, n_rows, begin, end)                                               \
+ * largest shape first, from the last to the first where `backwards`, then the smaller ones. BLOCK covers
+ * all vectors of its panels itself. */
+#define FOR_BLOCKS(BLOCK, GATES, n_rows, begin, end, backwards)                                    \
     do {                                                                                           \
-        size_t p_ = (begin), end_ = (end), rows_ = (n_rows);                                       \
-        if (rows_ == 1) {                                                                          \
-            for (; p_ + ROW1_PANELS(GATES) <= end_; p_ += ROW1_PANELS(GATES)) {                    \
-                BLOCK(1, ROW1_PANELS(GATES), ROW1_VECS, 0, p_);                                    \
+        const size_t first_ = (begin), end_ = (end), rows_ = (n_rows);                             \
+        const size_t wide_ = rows_ == 1 ? ROW1_PANELS(GATES) : TILE_PANELS(GATES);                 \
+        const size_t blocks_ = (end_ - first_) / wide_;                                            \
+        const int back_ = (backwards);                                                             \
+        size_t p_ = first_ + blocks_ * wide_; /* panels that fill no whole block */                \
+        for (size_t i_ = 0; i_ < blocks_; i_++) {                                                  \
+            const size_t at_ = first_ + (back_ ? blocks_ - 1 - i_ : i_) * wide_;                   \
+            if (rows_ == 1) {                                                                      \
+                BLOCK(1, ROW1_PANELS(GATES), ROW1_VECS, 0, at_);                                   \
+            } else if (rows_ > 1) {                                                                \
+                FOR_ROWS(BLOCK, GATES, TILE_PANELS(GATES), rows_, at_);                            \
             }                                                                                      \
-            for (; ROW1_PANELS(GATES) > 3 && p_ + ROW1_PANELS(GATES) / 2 <= end_;                  \
-                 p_ += ROW1_PANELS(GATES) / 2) {                                                   \
-                BLOCK(1, ROW1_PANELS(GATES) / 2, ROW1_VECS, 0, p_);                                \
-            }                                                                                      \
-            for (; p_ < end_; p_++) {                                                              \
+        }                                                                                          \
+        for (; rows_ == 1 && ROW1_PANELS(GATES) > 3 && p_ + ROW1_PANELS(GATES) / 2 <= end_;        \
+             p_ += ROW1_PANELS(GATES) / 2) {                                                       \
+            BLOCK(1, ROW1_PANELS(GATES) / 2, ROW1_VECS, 0, p_);                                    \
+        }                                                                                          \
+        for (; p_ < end_; p_++) {                                                                  \
+            if (rows_ == 1) {                                                                      \
                 BLOCK(1, 1, ROW1_VECS, 0, p_);                                                     \
-            }                                                                                      \
-        } else if (rows_ > 1) {                                                                    \
-            for (; p_ + TILE_PANELS(GATES) <= end_; p_ += TILE_PANELS(GATES)) {                    \
-                FOR_ROWS(BLOCK, GATES, TILE_PANELS(GATES), rows_, p_);                             \
-            }                                                                                      \
-            for (; p_ < end_; p_++) {                                                              \
+            } else if (rows_ > 1) {                                                                \
                 FOR_ROWS(BLOCK, GATES, 1, rows_, p_);                                              \
             }                                                                                      \
         }                                                                                          \

@@ -23,7 +23,7 @@ INLINE void sums_block(const rnne_matrix *m, const rnne_sums *s, size_t row, siz
 #define SUMS_KERNEL(NAME, TYPE, GATES)                                                             \
     static void NAME(const rnne_matrix *m, const rnne_sums *s)                                     \
     {                                                                                              \
-        FOR_BLOCKS(TYPE##_##GATES, GATES, s->n_rows, s->begin, s->end);                            \
+        FOR_BLOCKS(TYPE##_##GATES, GATES, s->n_rows, s->begin, s->end, s->backwards);              \
     }
 #define F32_1(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 1, V)
 #define F32_2(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 2, V)
@@ -94,11 +94,11 @@ static void linear(const rnne_matrix *m, const float *const *rows, float *const 
                    size_t n, const rnne_act *act)
 {
     if (m->type == RNNE_W_BF16) {
-        FOR_BLOCKS(LINEAR_BF16, 1, n_rows, 0, m->panels);
+        FOR_BLOCKS(LINEAR_BF16, 1, n_rows, 0, m->panels, 0);
     } else if (m->type == RNNE_W_F16) {
-        FOR_BLOCKS(LINEAR_F16, 1, n_rows, 0, m->panels);
+        FOR_BLOCKS(LINEAR_F16, 1, n_rows, 0, m->panels, 0);
     } else {
-        FOR_BLOCKS(LINEAR_F32, 1, n_rows, 0, m->panels);
+        FOR_BLOCKS(LINEAR_F32, 1, n_rows, 0, m->panels, 0);
     }
     if (act->id != RNNE_ACT_IDENTITY) {
         for (size_t i = 0; i < n_rows; i++) {

@@ -37,6 +37,11 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
+VF_INLINE vf vf_keep(vf a)
+{
+    __asm__("" : "+v"(a));
+    return a;
+}
 VF_INLINE vf vf_zero(void) { return _mm512_setzero_ps(); }
 VF_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
 VF_INLINE vi vf_bits(vf a) { return _mm512_castps_si512(a); }

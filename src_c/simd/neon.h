@@ -45,6 +45,11 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return vdupq_n_f32(x); }
+VF_INLINE vf vf_keep(vf a)
+{
+    __asm__("" : "+w"(a));
+    return a;
+}
 VF_INLINE vf vf_zero(void) { return vdupq_n_f32(0.0f); }
 VF_INLINE vi vi_set1(int32_t x) { return vdupq_n_s32(x); }
 VF_INLINE vi vf_bits(vf a) { return vreinterpretq_s32_f32(a); }

@@ -33,6 +33,7 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return x; }
+VF_INLINE vf vf_keep(vf a) { return a; }
 VF_INLINE vf vf_zero(void) { return 0.0f; }
 VF_INLINE vi vi_set1(int32_t x) { return x; }
 VF_INLINE vi vf_bits(vf a)

@@ -206,6 +206,7 @@ static vi pairs(vf a)
     X(fnma, vf_fnma(a, b, c))                                                                      \
     X(neg, vf_neg(a))                                                                              \
     X(abs, vf_abs(a))                                                                              \
+    X(keep, vf_keep(a))                                                                            \
     X(copysign, vf_copysign(a, b))                                                                 \
     X(lt, TRUTH(vf_lt(a, b)))                                                                      \
     X(le, TRUTH(vf_le(a, b)))                                                                      \
