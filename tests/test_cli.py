@@ -281,18 +281,22 @@ def test_convert_says_what_a_compute_type_costs(series: Path, tmp_path: Path, ca
     (name,) = (info.name for info in plain.inputs)
     (exact,) = evaluate(plain.imported_graph({}), {name: x}).values()
     (found,) = report["accuracy"]["outputs"]
-    for model, said in ((low, found["errors"]), (plain, found["float32"])):
+    for model, said in ((low, found["errors"]), (plain, found["baseline"])):
         apart = np.abs(model.run(x) - exact)
         assert said["max_abs"] == pytest.approx(apart.max(), rel=1e-12)
         assert said["rms"] == pytest.approx(np.sqrt(np.mean(apart**2)), rel=1e-12)
         np.testing.assert_allclose(said["over_time"], apart.max(axis=(0, 2)), rtol=1e-12)
-    assert found["float32"]["max_abs"] < 1e-5 < found["errors"]["max_abs"] < 0.1
+    assert found["baseline"]["max_abs"] < 1e-5 < found["errors"]["max_abs"] < 0.1
 
     assert main([*words, "--force"]) == DONE  # generated inputs
     shown = capsys.readouterr().out
     assert "bfloat16 and float32 against float64:" in shown
     assert "  usual " in shown
     assert "over time 0:" in shown
+
+    again = ["convert", str(target), "-o", str(tmp_path / "n.rnne"), "--max-error", "1e-5"]
+    assert main(again) == DONE  # float64 of the weights that the file holds
+    assert "holds weights in bfloat16: float64 is of these" in capsys.readouterr().out
 
 
 def test_convert_writes_nothing_beyond_the_error(series: Path, tmp_path: Path, capsys: Any) -> None:

@@ -52,7 +52,7 @@ def convert(options: argparse.Namespace) -> Outcome:
         "output": str(target),
         "written": not failed,
         "bytes": len(content),
-        "compute_type": options.compute_type,
+        "compute_type": again.compute_type,
         "origin": origin,
         "inputs": [repr(info) for info in again.inputs],
         "outputs": [repr(info) for info in again.outputs],
@@ -111,9 +111,7 @@ class _Checks:
         self.accuracy: Accuracy | None = None
         if options.compute_type != "float32" or options.max_error is not None:
             allowed = math.inf if options.max_error is None else options.max_error
-            self.accuracy = accuracy(
-                model, plain, options.compute_type, samples, allowed=allowed, progress=progress
-            )
+            self.accuracy = accuracy(model, plain, samples, allowed=allowed, progress=progress)
         self._same: bool | None = None
 
     def failure(self, again: Model) -> str:

@@ -1,4 +1,4 @@
-"""What a compute type costs: a model and the same one in float32 against float64."""
+"""What a compute type costs: a model and the same one without it against float64."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ _GENERATED = ("usual", "long")
 
 @dataclass(frozen=True)
 class Deviation:
-    """One output of one run: how far it is from float64, and how far float32 is.
+    """One output of one run: how far it is from float64, and how far the baseline is.
 
     Attributes
     ----------
     sample, output : str
         Names of the inputs and of the output.
-    errors, float32 : Errors
-        Of the model, and of the same model in float32.
+    errors, baseline : Errors
+        Of the model, and of the same model as its file has it.
     """
 
     sample: str
     output: str
     errors: Errors
-    float32: Errors
+    baseline: Errors
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,16 @@ class Accuracy:
 
     Attributes
     ----------
-    compute_type : str
-        What the model computes with.
+    compute_type, baseline : str
+        What the model computes with, and what the model of the file does: float32, unless the file
+        holds weights in fewer bytes.
     deviations : tuple of Deviation
     allowed : float
         What the largest difference is held to; infinite where it is only reported.
     """
 
     compute_type: str
+    baseline: str
     deviations: tuple[Deviation, ...]
     allowed: float
 
@@ -72,6 +74,7 @@ class Accuracy:
         """Return everything as plain data that JSON can hold; infinity is the text ``'inf'``."""
         said = {
             "compute_type": self.compute_type,
+            "baseline": self.baseline,
             "passed": self.passed,
             "max_error": None if math.isinf(self.allowed) else self.allowed,
             "max_abs": self.worst,
@@ -83,16 +86,18 @@ class Accuracy:
     def __str__(self) -> str:
         asked = "" if math.isinf(self.allowed) else f", {self.allowed:g} allowed"
         lines = [
-            f"{self.compute_type} and float32 against float64{asked}:",
-            f"  {'inputs':<12} {'output':<16} {'max abs':>9} {'rms':>9} {'float32':>9} {'rms':>9}",
+            f"{self.compute_type} and {self.baseline} against float64{asked}:",
+            f"  {'inputs':<12} {'output':<16} {'max abs':>9} {'rms':>9} {self.baseline:>9} {'rms':>9}",
         ]
+        if self.baseline != "float32":
+            lines.insert(1, f"  the file holds weights in {self.baseline}: float64 is of these")
         for deviation in self.deviations:
-            lines += _lines(deviation)
+            lines += _lines(deviation, self.baseline)
         return "\n".join(lines)
 
 
-def _lines(deviation: Deviation) -> Iterator[str]:
-    e, base = deviation.errors, deviation.float32
+def _lines(deviation: Deviation, baseline: str) -> Iterator[str]:
+    e, base = deviation.errors, deviation.baseline
     over = "" if e.passed else "  TOO FAR"
     yield (
         f"  {deviation.sample[:12]:<12} {deviation.output[:16]:<16} {e.max_abs:9.2e} {e.rms:9.2e} "
@@ -100,28 +105,25 @@ def _lines(deviation: Deviation) -> Iterator[str]:
     )
     if e.over_time:
         yield f"    over time {curve(e.over_time)}"
-        yield f"    float32   {curve(base.over_time)}"
+        yield f"    {baseline:<9} {curve(base.over_time)}"
 
 
 def accuracy(
     model: Model,
-    float32: Model,
-    compute_type: str,
+    plain: Model,
     inputs: Sequence[Mapping[str, Any]] = (),
     *,
     allowed: float = math.inf,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Accuracy:
-    """Run a model, and the same one in float32, and compare both with float64.
+    """Run a model, and the same one as its file has it, and compare both with float64.
 
     Parameters
     ----------
     model : Model
-    float32 : Model
+    plain : Model
         Of the same file. Its graph as imported, evaluated in float64, is the truth.
-    compute_type : str
-        What ``model`` computes with.
     inputs : sequence of mapping of str to array
         Inputs of the caller's; where there are none, usual ones are generated.
     allowed : float
@@ -138,7 +140,7 @@ def accuracy(
     RNNEngineError
         The model takes none of the inputs.
     """
-    low, base = Subject(model, None, {}), Subject(float32, None, {})
+    low, base = Subject(model, None, {}), Subject(plain, None, {})
     samples = _samples(base, inputs, seed)
     found: list[Deviation] = []
     refused: RNNEngineError | None = None
@@ -153,7 +155,7 @@ def accuracy(
             refused = error
     if refused is not None and not found:
         raise refused
-    return Accuracy(compute_type, tuple(found), allowed)
+    return Accuracy(model.compute_type, plain.compute_type, tuple(found), allowed)
 
 
 def _samples(base: Subject, inputs: Sequence[Mapping[str, Any]], seed: int) -> list[Sample]:
