@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import mmap
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from rnnengine._c import core
 
 STEPS = """
 import ctypes, itertools, sys
@@ -102,3 +106,42 @@ def test_peak_memory_of_a_run_does_not_grow_with_its_length() -> None:
 
     for row in memory([100, 20_000], hidden=64):
         assert max(row["bytes"], row["stack_bytes"], row["stream_bytes"]) < 2 << 20, row
+
+
+def test_long_weights_lie_on_huge_pages_where_there_are_any() -> None:
+    huge = 2 << 20
+    for count in (1, 1000, huge // 4 - 1, huge // 4, 5 * huge // 8 + 3):
+        array = core.aligned(count)
+        assert array.shape == (count,)
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.ctypes.data % 64 == 0
+        if count * 4 >= huge and hasattr(mmap, "MADV_HUGEPAGE"):
+            assert array.ctypes.data % huge == 0
+        array[:] = 1.0
+        assert array.sum(dtype=np.float64) == count
+
+
+def test_long_weights_are_given_back() -> None:
+    script = """
+import resource
+from rnnengine._c import core
+def resident():
+    with open("/proc/self/statm") as f:
+        return int(f.read().split()[1]) * resource.getpagesize()
+core.aligned(3 << 20)[:] = 1.0
+start = resident()
+for _ in range(50):
+    core.aligned(3 << 20)[:] = 1.0
+print(resident() - start)
+kept = core.aligned((3 << 20) + 1)
+kept[:] = 1.0
+print(resident() - start - kept.nbytes)
+"""
+    if sys.platform != "linux":
+        pytest.skip("reads /proc")
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    given_back, beyond = map(int, out.stdout.split())
+    assert given_back < 1 << 20
+    assert beyond < 1 << 20
