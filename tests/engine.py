@@ -8,6 +8,7 @@ import numpy as np
 
 import rnnengine as rn
 from cases import Case
+from lowering import lowered
 from rnnengine._c import cpu
 
 Array = np.ndarray[Any, Any]
@@ -18,9 +19,11 @@ BATCH_FIRST = {"x": 0, "lengths": 0, "h0": 0, "c0": 0, "y": 0, "h_n": 0, "c_n": 
 """And with layout=1."""
 
 
-def load(case: Case, isa: str) -> rn.Model:
-    """Load a case's model for a kernel table."""
+def load(case: Case, isa: str, compute_type: str = "float32") -> rn.Model:
+    """Load a case's model for a kernel table; with another compute type, from its settled graph."""
     with cpu.use(isa):
+        if compute_type != "float32":
+            return rn.Model(lowered(case.graph, compute_type))
         return rn.load(case.model) if case.model is not None else rn.Model(case.graph)
 
 

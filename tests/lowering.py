@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from rnnengine.graph import Graph, Packing, as_lowered
-from rnnengine.graph.rounding import lower_matrix
+from rnnengine.graph import Graph
+from rnnengine.ops.weights import choices_of
+from rnnengine.passes.fold import fold
+from rnnengine.passes.lower import Lowering, lower
 
 Array = np.ndarray[Any, Any]
 
-_GATES = {"LSTM": (4,), "GRU": (3,), "RNN": (1,)}
+LOW_TYPES = ("bfloat16", "float16")
+"""Compute types that tests draw besides float32."""
+
+_MIXED = tuple(kind for low in LOW_TYPES for kind in ("float32", low))
+
+
+def mixed(seed: int) -> str:
+    """Compute type for the case of a seed: float32 for every second one, the others in turn."""
+    return _MIXED[seed % len(_MIXED)]
 
 
 def lowered(graph: Graph, compute_type: str) -> Graph:
-    """The graph with every constant matrix of its recurrent, linear and Conv nodes lowered."""
-    constants = dict(graph.constants)
-    for node in graph.nodes:
-        for position, packing in _weights(node.op).items():
-            name = node.inputs[position] if position < len(node.inputs) else None
-            if name is not None and name in constants and not as_lowered(constants[name]):
-                made = lower_matrix(np.asarray(constants[name]), packing, compute_type)
-                constants[name] = cast(Array, made)
-    return graph.with_(constants=constants)
+    """The settled graph with the weights of all its layers in a compute type, as far as it has any.
 
-
-def _weights(op: str) -> dict[int, Packing]:
-    if op in _GATES:
-        recurrent = Packing((2, 1)) if op == "GRU" else Packing(_GATES[op])
-        return {1: Packing(_GATES[op]), 2: recurrent, 9: Packing((1,))}
-    if op in ("MatMul", "Linear"):
-        return {1: Packing((1,), columns=True)}
-    return {1: Packing((1,), kernel=True)} if op == "Conv" else {}
+    Layers whose weights arrive at run time, and graphs without layers, stay as they are.
+    """
+    if compute_type == "float32":
+        return graph
+    settled = fold(graph)
+    weights = {node.name: node.inputs[1] for node in settled.nodes if len(node.inputs) > 1}
+    found = [weights[choice.node] in settled.constants for choice in choices_of(settled)]
+    return lower(settled, Lowering(compute_type)) if any(found) else settled
 
 
 def rounded(graph: Graph) -> Graph:

@@ -12,7 +12,7 @@ import rnnengine as rn
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
-def stack(seed: int) -> tuple[rn.Model, int]:
+def stack(seed: int, compute_type: str = "float32") -> tuple[rn.Model, int]:
     """Two to four forward layers of any cells and sizes, some with lengths or initial states; how
     many they are."""
     from onnx import TensorProto, helper, numpy_helper
@@ -48,4 +48,5 @@ def stack(seed: int) -> tuple[rn.Model, int]:
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph(nodes, "stack", inputs, ends, constants)
     opset = [helper.make_opsetid("", 17)]
-    return rn.load(helper.make_model(graph, opset_imports=opset).SerializeToString()), count
+    content = helper.make_model(graph, opset_imports=opset).SerializeToString()
+    return rn.load(content, compute_type=compute_type), count

@@ -15,8 +15,10 @@ import rnnengine as rn
 from cases import Case, case
 from conv_cases import case as convolution
 from engine import load, rows, run, same_bits
+from lowering import LOW_TYPES, lowered, mixed
 from operator_programs import record_operators
 from rnnengine._c import cpu
+from rnnengine.importers import load_graph
 from vectors import VectorFile
 
 Array = np.ndarray[Any, Any]
@@ -30,16 +32,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         total = int(metafunc.config.getoption("--matrix-cases"))
         first = 500_000_000 + int(metafunc.config.getoption("--seed")) * 1_000_000
         blocks = [range(first + i, first + min(i + CHUNK, total)) for i in range(0, total, CHUNK)]
-        metafunc.parametrize("block", blocks, ids=[f"{b.start}-{b.stop - 1}" for b in blocks])
+        some = blocks[: -(-len(blocks) // 4)]  # the other compute types share the code around them
+        which = [(b, "float32") for b in blocks] + [(b, low) for low in LOW_TYPES for b in some]
+        ids = [f"{b.start}-{b.stop - 1}-{kind}" for b, kind in which]
+        metafunc.parametrize(("block", "compute_type"), which, ids=ids)
 
 
 @pytest.mark.matrix
-def test_bits_do_not_depend_on_anything(block: range) -> None:
+def test_bits_do_not_depend_on_anything(block: range, compute_type: str) -> None:
     """Kernel tables, single rows, row order and chunking into steps."""
     for seed in block:
         drawn = case(seed)
         rng = np.random.default_rng(seed)
-        models = {isa: load(drawn, isa) for isa in cpu.available()}
+        models = {isa: load(drawn, isa, compute_type) for isa in cpu.available()}
         whole = {isa: run(model, drawn.feeds) for isa, model in models.items()}
         first, *others = whole
         for isa in others:
@@ -130,14 +135,18 @@ def _record(count: int, first: int) -> VectorFile:
         drawn_conv = convolution(seed)
         compiled = rn.load(drawn_conv.model(constant=False))._form.compiled
         vectors.add(compiled, [], list(drawn_conv.all_feeds.values()))
+        if mixed(seed) != "float32":
+            graph = lowered(load_graph(drawn_conv.model()), mixed(seed))
+            vectors.add(rn.Model(graph)._form.compiled, [], [drawn_conv.operands[0]])
     for seed in range(first, first + count):
         drawn = case(seed)
-        compiled = load(drawn, cpu.available()[0])._form.compiled
+        model = load(drawn, cpu.available()[0], mixed(seed))
+        compiled = model._form.compiled
         spec = drawn.spec
         sizes = {"T": spec.steps, "B": spec.batch, "time": spec.steps}
         symbols = [sizes[name] for name in compiled.symbols]
         inputs = []
-        for value in load(drawn, cpu.available()[0])._form.graph.inputs:
+        for value in model._form.graph.inputs:
             shape = [s if isinstance(s, int) else sizes[str(s)] for s in value.type.shape]
             inputs.append(
                 np.ascontiguousarray(drawn.feeds.get(value.name, np.zeros(shape, value.type.dtype)))
@@ -165,7 +174,7 @@ def test_neon_gives_the_same_bits(
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == [
         "cases",
-        str(count + CONVOLUTIONS),
+        str(count + CONVOLUTIONS + CONVOLUTIONS // 2),
         "tables",
         "neon",
         "scalar",

@@ -15,6 +15,7 @@ import rnnengine as rn
 import test_convolution_state as convolutions
 from cases import case
 from engine import load, run, same_bits
+from lowering import mixed
 from onnx_models import layer, nodes
 from rnnengine._c.plan import Plan
 
@@ -49,7 +50,7 @@ def test_layers_of_the_matrix(block: int, isa: str) -> None:
     found = {"x": 0, "lengths": 0, "h0": 0, "c0": 0}
     for seed in range(910_000_000 + 60 * block, 910_000_000 + 60 * (block + 1)):
         drawn = case(seed)
-        model = load(drawn, isa)
+        model = load(drawn, isa, mixed(seed))
         plan = chunked(model, 1 + seed % 4)
         if plan is None or drawn.spec.steps == 0:
             continue

@@ -21,9 +21,11 @@ import rnnengine as rn
 from cases import case
 from conv_cases import case as convolution
 from engine import load
+from lowering import lowered, mixed
 from operator_programs import record_operators
 from random_graphs import random_graph
 from rnnengine._c import cpu
+from rnnengine.importers import load_graph
 from stacks import stack
 from vectors import VectorFile
 
@@ -99,10 +101,17 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Programs of the matrix, of random graphs and of every operator, at changing sizes."""
     vectors = VectorFile()
     isa = cpu.available()[0]
-    models: list[rn.Model] = [load(case(seed), isa) for seed in range(800_000_000, 800_000_040)]
+    models: list[rn.Model] = [
+        load(case(seed), isa, mixed(seed)) for seed in range(800_000_000, 800_000_040)
+    ]
     models += [rn.load(random_graph(seed).content) for seed in range(60)]
     models += [rn.load(convolution(seed).model(constant=seed % 2 == 0)) for seed in range(60)]
-    models += [stack(seed)[0] for seed in range(12)]
+    models += [stack(seed, mixed(seed))[0] for seed in range(12)]
+    models += [
+        rn.Model(lowered(load_graph(convolution(seed).model()), mixed(seed)))
+        for seed in range(60, 120)
+        if mixed(seed) != "float32"
+    ]
     rng = np.random.default_rng(0)
     for model in models:
         compiled = model._form.compiled

@@ -15,6 +15,7 @@ import pytest
 import rnnengine as rn
 from cases import case
 from engine import bits, load
+from lowering import lowered, mixed
 from rnnengine._c import core, cpu
 from rnnengine.graph import TensorType, Value, substitute
 from stacks import stack
@@ -59,7 +60,7 @@ def test_threads_do_not_change_a_bit(block: int) -> None:
     """Every kind of layer of the matrix, shared by 2, 3 and 5 threads."""
     isa = cpu.available()[0]
     for seed in range(870_000_000 + 50 * block, 870_000_000 + 50 * (block + 1)):
-        model = load(case(seed), isa)
+        model = load(case(seed), isa, mixed(seed))
         alone = _run(model, seed, 1)
         for threads in (2, 3, 5):
             for one, many in zip(alone, _run(model, seed, -threads), strict=True):
@@ -86,7 +87,7 @@ def test_masked_layers_are_shared_too(seed: int) -> None:
         ),
         nodes=(masked,),
     )
-    model = rn.Model(graph)
+    model = rn.Model(lowered(graph, mixed(seed)))
     holes = (np.random.default_rng(seed).random((steps, batch)) < 0.6).astype(np.int32)
     feeds = {k: v for k, v in drawn.feeds.items() if k != "lengths"} | {"mask": holes}
     want = model.run(feeds)
@@ -116,7 +117,7 @@ def test_masked_layers_are_shared_too(seed: int) -> None:
 def test_stacked_layers_are_pipelined(block: int) -> None:
     """The bits of one layer after the other, for any number of threads and every length."""
     for seed in range(12 * block, 12 * (block + 1)):
-        model, count = stack(seed)
+        model, count = stack(seed, mixed(seed))
         compiled = model._form.compiled
         rng = np.random.default_rng(seed)
         sizes = {"T": int(rng.choice([1, 2, 40, 90])), "B": int(rng.choice([1, 2, 7]))}

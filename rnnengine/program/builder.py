@@ -191,11 +191,13 @@ class ProgramBuilder:
             return Matrix(self.packed(matrices, gates))
         block = lowered.packed_as(Packing((gates,))).block(gates)
         assert block is not None
+        return self.block(block)
+
+    def block(self, block: LoweredBlock) -> Matrix:
+        """Make constants of lowered weights, which belong to the graph and are used as they lie."""
         if block.scales is None:
             return Matrix(self._ready(block.codes, ELEMENT_IDS[_HALVES[block.compute_type]]))
-        return self._integers(block, block.scales)
-
-    def _integers(self, block: LoweredBlock, scales: Array) -> Matrix:
+        scales = block.scales
         return Matrix(
             self._ready(block.codes, ELEMENT_IDS["i8"]),
             self._ready(scales, ELEMENT_IDS["f32"]),
@@ -205,7 +207,6 @@ class ProgramBuilder:
         )
 
     def _ready(self, array: Array, dtype: int) -> View:
-        """Make a constant of a flat array that belongs to the graph and is used as it lies."""
         self.constants.append(Constant(array, packed=True, ready=True))
         return View.whole(self.buffer(CONSTANT, array.size, dtype), (array.size,))
 

@@ -178,6 +178,8 @@ struct rnne_kernels {
 
     /** Sums of a matrix of 1 to 4 gates and rows; its bias is not read. */
     void (*accumulate)(const rnne_matrix *m, const rnne_sums *sums);
+    /** The weights of one panel of a matrix of halves as float32, [k][gate][16]. */
+    void (*widen)(const rnne_matrix *m, size_t panel, float *out);
     /** One-gate matrix to n outputs a row, activation applied; out rows overlap no input. */
     void (*linear)(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n_rows,
                    size_t n, const rnne_act *act);

@@ -1,15 +1,22 @@
 /* Convolutions and their transposes over two spatial axes, on packed weights.
  *
- * operands  x [N,C,H,W]; packed w; packed bias; slope [M] of a PRelu or none; y [N,M,OH,OW]
+ * operands  x [N,C,H,W]; packed w; packed bias; slope [M] of a PRelu or none; y [N,M,OH,OW]; scale,
+ *           offset and zero point of w
  * ints      activation, group, 1 where every group starts a panel of its own (0: units are packed
- *           across the groups), 1 for the transpose, then the windows (window.h)
+ *           across the groups), 1 for the transpose, 1 where activations of integer weights have 8
+ *           bits, then the windows (window.h)
  * floats    alpha, beta, gamma of the activation
  *
- * k of a chain runs over the channels of the group, then kernel rows, then kernel columns. */
+ * k of a chain runs over the channels of the group, then kernel rows, then kernel columns. Weights of
+ * a type other than float32 need a single group; halves are widened panel by panel and read by the same
+ * kernel. */
 #include "core/checked.h"
+#include "core/matrix.h"
 #include "core/window.h"
 
-enum { ACT, GROUP, OWN_PANELS, TRANSPOSED, WINDOWS };
+enum { ACT, GROUP, OWN_PANELS, TRANSPOSED, BITS, WINDOWS };
+
+static const rnne_matrix_at w_at = {1, 5, 6, 7, BITS};
 
 /* One spatial axis: its windows and the floats from one step along it to the next. */
 typedef struct axis {
@@ -99,6 +106,11 @@ static rnne_status layout_read(const rnne_context *ctx, const rnne_instr *in, la
     return RNNE_OK;
 }
 
+static rnne_matrix_size w_size(const layout *l)
+{
+    return (rnne_matrix_size){1, packed_units(l) / RNNE_PANEL, 1, k_of(l)};
+}
+
 /* Taps of rows and columns (all of them where positions are rows of the batch), and the phases. */
 static int64_t scratch_of(const layout *l)
 {
@@ -121,9 +133,10 @@ static rnne_status conv_bind(const rnne_context *ctx, const rnne_instr *in, int6
         return s;
     }
     const int64_t units = packed_units(&l), act = rnne_int(ctx, in, ACT);
-    if (!rnne_act_known(act) || !rnne_view_is(ctx, w, 1, RNNE_F32) ||
-        !rnne_view_is(ctx, b, 1, RNNE_F32) || w->dim[0] != rnne_product(units, k_of(&l)) ||
-        b->dim[0] != units || units == INT64_MAX) {
+    const rnne_matrix_size size = w_size(&l);
+    if (!rnne_act_known(act) || !rnne_view_is(ctx, b, 1, RNNE_F32) || b->dim[0] != units ||
+        units == INT64_MAX || !rnne_matrix_fits(ctx, in, &w_at, &size) ||
+        (rnne_dtype_of(ctx, w) != RNNE_F32 && l.group > 1)) {
         return RNNE_E_SHAPE;
     }
     if (slope && (!rnne_view_is(ctx, slope, 1, RNNE_F32) || slope->dim[0] != y->dim[1] ||
@@ -133,6 +146,9 @@ static rnne_status conv_bind(const rnne_context *ctx, const rnne_instr *in, int6
     int64_t flops = 0;
     simplify(&l);
     *scratch = scratch_of(&l);
+    if (rnne_dtype_of(ctx, w) != RNNE_F32 && rnne_add_product(scratch, k_of(&l), RNNE_PANEL * 4)) {
+        return RNNE_E_SIZE;
+    }
     *cost = rnne_add_product(&flops, rnne_view_count(y), k_of(&l)) ? INT32_MAX : flops / 15 + 30;
     return *scratch < INT64_MAX / 2 ? RNNE_OK : RNNE_E_SIZE;
 }
@@ -212,6 +228,24 @@ static void run_rows(const rnne_context *ctx, const layout *l, rnne_conv c, void
     }
 }
 
+/* Weights of halves: one panel at a time stands behind the lists of taps as float32. */
+static void run_halves(const rnne_context *ctx, const layout *l, const rnne_conv *whole,
+                       const rnne_matrix *w, void *scratch, int64_t x_channel, int64_t y_channel)
+{
+    float *wide = (float *)((char *)scratch + scratch_of(l));
+    for (size_t panel = 0; panel < w->panels; panel++) {
+        const size_t unit = panel * RNNE_PANEL, left = whole->units - unit;
+        rnne_conv c = *whole;
+        ctx->program->kernels->widen(w, panel, wide);
+        c.w = wide;
+        c.bias += unit;
+        c.y += (ptrdiff_t)unit * y_channel;
+        c.slope = c.slope ? c.slope + unit : NULL;
+        c.units = left < RNNE_PANEL ? left : RNNE_PANEL;
+        run_rows(ctx, l, c, scratch, x_channel, y_channel);
+    }
+}
+
 static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
 {
     const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 4);
@@ -219,6 +253,8 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
     if (rnne_view_count(y) == 0 || layout_read(ctx, in, &l) != RNNE_OK) {
         return RNNE_OK; /* nothing to do: bind has seen that it can be read */
     }
+    const rnne_matrix_size size = w_size(&l);
+    const rnne_matrix w = rnne_matrix_read(ctx, in, &w_at, &size, 0);
     const int64_t k = k_of(&l), taps = l.row.window.kernel * l.col.window.kernel;
     simplify(&l);
     const int64_t every = l.col.window.transposed ? l.col.window.stride : 1;
@@ -228,7 +264,7 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
         .x_step = l.across ? l.x_batch : l.col.window.transposed ? l.col.x
                                                                  : l.col.x * l.col.window.stride,
         .channels = (size_t)l.channels,
-        .w = rnne_f32(ctx, rnne_view_of(ctx, in, 1)),
+        .w = w.type == RNNE_W_F32 ? w.w : NULL,
         .bias = rnne_f32(ctx, rnne_view_of(ctx, in, 2)),
         .w_channel = (size_t)(taps * RNNE_PANEL),
         .w_panel = (size_t)(k * RNNE_PANEL),
@@ -240,9 +276,13 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
                 rnne_float(ctx, in, 2)},
         .slope = rnne_f32(ctx, rnne_view_of(ctx, in, 3)),
     };
-    run_rows(ctx, &l, c, scratch, x->stride[1], y->stride[1]);
+    if (w.type == RNNE_W_F32) {
+        run_rows(ctx, &l, c, scratch, x->stride[1], y->stride[1]);
+    } else {
+        run_halves(ctx, &l, &c, &w, scratch, x->stride[1], y->stride[1]);
+    }
     return RNNE_OK;
 }
 
-const rnne_op rnne_op_conv = {"conv", 5, WINDOWS + RNNE_WINDOW_INTS, 3, 1u << 4, conv_bind, conv_run,
-                              0, NULL, 0};
+const rnne_op rnne_op_conv = {"conv", 8, WINDOWS + RNNE_WINDOW_INTS, 3, 1u << 4, conv_bind, conv_run,
+                              0, NULL, 1u << 1};

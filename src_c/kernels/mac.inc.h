@@ -79,21 +79,24 @@ INLINE void mac_f16(vf *acc, const uint16_t *w, size_t panel_stride, size_t n_k,
     }
 }
 
-/* One or both halves of a register of bfloat16 pairs: a 32-bit lane holds an even k in its low half and
- * the next k in its high half, and each half, moved up, is the float32 of the same number. */
-INLINE void mac_pair(vf *acc, const uint16_t *w, size_t panel_stride, size_t k,
-                     const float *const *rows, const int BOTH, const int ROWS, const int PANELS,
+/* One half of a register of bfloat16 pairs: a 32-bit lane holds an even k in its low half and the next k
+ * in its high half, and each half, moved up, is the float32 of the same number. */
+INLINE vf widen_half(const uint16_t *pairs, const int HIGH)
+{
+    const vi both = vi_load(pairs);
+    return vi_float(HIGH ? vi_and(both, vi_set1(-0x10000)) : vi_shl(both, 16));
+}
+
+/* acc += w * row for one k of a pair, from weights that start with the pair. */
+INLINE void mac_half(vf *acc, const uint16_t *w, size_t panel_stride, size_t k,
+                     const float *const *rows, const int HIGH, const int ROWS, const int PANELS,
                      const int GATES, const int VECS)
 {
     UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
     {
         const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
-        const vi both = vi_load(w + (size_t)p * panel_stride + 2 * (g * RNNE_PANEL + v * VF_LANES));
-        mac_weight(acc + i, vi_float(vi_shl(both, 16)), k, rows, ROWS, PANELS * GATES * VECS);
-        if (BOTH) {
-            mac_weight(acc + i, vi_float(vi_and(both, vi_set1(-0x10000))), k + 1, rows, ROWS,
-                       PANELS * GATES * VECS);
-        }
+        const uint16_t *pairs = w + (size_t)p * panel_stride + 2 * (g * RNNE_PANEL + v * VF_LANES);
+        mac_weight(acc + i, widen_half(pairs, HIGH), k, rows, ROWS, PANELS * GATES * VECS);
     }
 }
 
@@ -104,10 +107,11 @@ INLINE void mac_bf16(vf *acc, const uint16_t *w, size_t panel_stride, size_t n_k
 {
     size_t k = 0;
     for (; k + 1 < n_k; k += 2, w += GATES * RNNE_PANEL * 2) {
-        mac_pair(acc, w, panel_stride, k, rows, 1, ROWS, PANELS, GATES, VECS);
+        mac_half(acc, w, panel_stride, k, rows, 0, ROWS, PANELS, GATES, VECS);
+        mac_half(acc, w, panel_stride, k + 1, rows, 1, ROWS, PANELS, GATES, VECS);
     }
     if (k < n_k) {
-        mac_pair(acc, w, panel_stride, k, rows, 0, ROWS, PANELS, GATES, VECS);
+        mac_half(acc, w, panel_stride, k, rows, 0, ROWS, PANELS, GATES, VECS);
     }
 }
 

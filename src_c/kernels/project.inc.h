@@ -61,6 +61,32 @@ static void accumulate(const rnne_matrix *m, const rnne_sums *sums)
     kernels[m->type][m->gates - 1](m, sums);
 }
 
+/* Two k of bfloat16 pairs lie 32 numbers apart for each of `lanes` / 16 gates; of an odd k, one counts. */
+static void widen_bf16(const uint16_t *w, size_t lanes, size_t k, float *out)
+{
+    for (size_t i = 0; i < k; i += 2, w += 2 * lanes, out += 2 * lanes) {
+        for (size_t lane = 0; lane < lanes; lane += VF_LANES) {
+            vf_store(out + lane, widen_half(w + 2 * lane, 0));
+            if (i + 1 < k) {
+                vf_store(out + lanes + lane, widen_half(w + 2 * lane, 1));
+            }
+        }
+    }
+}
+
+static void widen(const rnne_matrix *m, size_t panel, float *out)
+{
+    const size_t lanes = m->gates * RNNE_PANEL;
+    const uint16_t *w = m->w;
+    if (m->type == RNNE_W_BF16) {
+        widen_bf16(w + panel * lanes * (m->k + m->k % 2), lanes, m->k, out);
+        return;
+    }
+    for (size_t i = 0; i < lanes * m->k; i += VF_LANES) {
+        vf_store(out + i, vf_load_f16(w + panel * lanes * m->k + i));
+    }
+}
+
 INLINE void linear_block(const rnne_matrix *m, const float *const *rows, float *const *out, size_t n,
                          size_t row, size_t panel, const int TYPE, const int ROWS, const int PANELS,
                          const int VECS)

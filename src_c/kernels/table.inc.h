@@ -21,7 +21,7 @@
 #include "kernels/measure.inc.h"
 
 #define TABLE_ENTRIES                                                                              \
-    .accumulate = accumulate, .linear = linear,                                                          \
+    .accumulate = accumulate, .widen = widen, .linear = linear,                                                          \
     .steps = {lstm_step, lstm_step_general, gru_after_step, gru_after_step_general,                \
               gru_gates_step, gru_gates_step_general, gru_candidate_step,                          \
               gru_candidate_step_general, rnn_step, rnn_step_general},                             \

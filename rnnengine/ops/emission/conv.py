@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from rnnengine.errors import UnsupportedModelError
-from rnnengine.graph import Dim, Node
+from rnnengine.graph import Dim, Node, as_lowered
 from rnnengine.ops.conv import Convolution, read_conv, read_conv_transpose
 from rnnengine.ops.emission.linear import pack_matrix
 from rnnengine.ops.recurrent.activations import Activation
 from rnnengine.ops.registry import Array, attach
 from rnnengine.ops.windows import Slide
-from rnnengine.program import ACTIVATION_IDS, Emitter, Opcode, View
+from rnnengine.program import ACTIVATION_IDS, Emitter, Matrix, Opcode, View
 
 __all__ = ["plane", "window_ints"]
 
@@ -86,6 +86,12 @@ def _kernel(out: Emitter, node: Node, read: Convolution) -> Array | View:
     return shaped
 
 
+def _lowered(out: Emitter, node: Node) -> Matrix | None:
+    """Weights that were lowered, as they lie; None for others."""
+    kept = as_lowered(out.known(node.inputs[1]))
+    return None if kept is None else out.builder.block(kept.blocks[0])
+
+
 def _bias(out: Emitter, node: Node, read: Convolution) -> Array | View:
     """Bias as [group, M/group, 1]; zeros where there is none."""
     shape = (read.group, read.units // read.group, 1)
@@ -107,20 +113,22 @@ def _emit(out: Emitter, node: Node) -> None:
     types = [out.types[n] if n is not None else None for n in node.inputs]
     read = (read_conv_transpose if transposed else read_conv)(node.attrs, types)
     own = read.group == 1 or read.units // read.group >= _OWN_PANELS
+    matrix = _lowered(out, node) if read.group == 1 else None
     slope = node.inputs[3] if len(node.inputs) > 3 else None
     act = node.attrs.get("activation") or Activation("identity")
     if slope is not None:
         act = Activation("leaky_relu")
-    weights = _pack(out, node, _kernel(out, node, read), own)
+    matrix = matrix or Matrix(_pack(out, node, _kernel(out, node, read), own))
     bias = _pack(out, node, _bias(out, node, read), own)
     operands = [
         plane(node, out.read(source)),
-        weights,
+        matrix.weights,
         bias,
         out.rows(out.read(slope)) if slope is not None else None,
         plane(node, out.write(result)),
+        *matrix.beside,
     ]
-    ints = [ACTIVATION_IDS[act.name], read.group, int(own), int(transposed)]
+    ints = [ACTIVATION_IDS[act.name], read.group, int(own), int(transposed), matrix.bits]
     floats = [act.alpha, act.beta, act.gamma]
     out.emit(node, Opcode.CONV, operands, [*ints, *window_ints(read.slides)], floats)
 
