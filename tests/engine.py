@@ -13,6 +13,13 @@ from rnnengine._c import cpu
 
 Array = np.ndarray[Any, Any]
 
+
+def float_tables() -> list[str]:
+    """Tables with float kernels of their own, best first: longer names share them (dispatch.c)."""
+    names = cpu.available()
+    return [name for name in names if not any(name != n and name.startswith(n) for n in names)]
+
+
 BATCH_AXIS = {"x": 1, "lengths": 0, "h0": 1, "c0": 1, "y": 2, "h_n": 1, "c_n": 1}
 """Batch axis of each input and output of a case in time-major layout."""
 BATCH_FIRST = {"x": 0, "lengths": 0, "h0": 0, "c0": 0, "y": 0, "h_n": 0, "c_n": 0}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from engine import run, same_bits
+from engine import float_tables, run, same_bits
 from onnx_models import nodes
 from random_graphs import SIZES, Made, random_graph
 from rnnengine._c import cpu
@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def on_all_tables(content: bytes) -> dict[str, rn.Model]:
     models = {}
-    for isa in cpu.available():
+    for isa in float_tables():
         with cpu.use(isa):
             models[isa] = rn.load(content)
     return models

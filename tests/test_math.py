@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from int8_reference import exact_fma
 from rnnengine.ops.recurrent.activations import ACTIVATIONS, Activation, apply
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +32,9 @@ Array: TypeAlias = np.ndarray[Any, Any]
 ISAS = ("scalar", "avx2", "avx512", "neon")
 CPU_FLAGS = {
     "avx2": {"avx2", "fma", "f16c"},
+    "avx2vnni": {"avx2", "fma", "avx_vnni"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
+    "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
 }
 STRIDE, EMULATED_STRIDE = 1009, 40009  # primes, so that every bit of a pattern takes part
 # Largest error in ULP over all 2^32 inputs, rounded up; measured by the exhaustive sweep.
@@ -86,7 +89,7 @@ def toolchain(name: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     compiler, machine = os.environ.get("CC", "cc"), platform.machine().lower()
     if shutil.which(compiler) is None:
         pytest.skip(f"no C compiler {compiler!r}")
-    if name == "neon" and machine not in ("aarch64", "arm64"):
+    if name in ("neon", "neondot") and machine not in ("aarch64", "arm64"):
         compiler, emulator = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
         if not (shutil.which(compiler) and shutil.which(emulator)):
             pytest.skip(f"64-bit ARM: {compiler} and {emulator} are needed and not both installed")
@@ -168,18 +171,6 @@ SPECIAL = np.array(
 )
 
 
-def exact_fma(a: Array, b: Array, c: Array) -> Array:
-    """a*b + c rounded once: the product is exact in float64, the sum is rounded there to odd."""
-    with np.errstate(all="ignore"):
-        product, c = a.astype(np.float64) * b, c.astype(np.float64)
-        total = product + c
-        part = total - product
-        error = (product - (total - part)) + (c - part)
-        inexact = np.isfinite(total) & (error != 0) & (total.view(np.int64) % 2 == 0)
-        odd = np.nextafter(total, np.where(error > 0, np.inf, -np.inf))
-        return np.asarray(np.where(inexact, odd, total), np.float32)
-
-
 def on_bits(function: Callable[..., Array]) -> Callable[..., Array]:
     """Integer arithmetic on the bits of the operands, wrapping."""
     return lambda *operands: function(*(v.view(np.int32) for v in operands)).view(np.float32)
@@ -217,6 +208,10 @@ OPERATIONS: dict[str, tuple[int, Callable[..., Array]]] = {
     "bits_pairs": (1, on_bits(lambda a: a << 16)),
     "wide_f16": (1, lambda a: a.view(np.float16)[::2].astype(np.float32)),
     "bits_set1": (1, on_bits(lambda a: a - np.int32(7))),
+    "bits_mul": (2, on_bits(np.multiply)),
+    "bits_max": (2, on_bits(np.maximum)),
+    "bits_memory": (1, on_bits(lambda a: a)),
+    "bits_to_float": (1, lambda a: a.view(np.int32).astype(np.float32)),
 }
 # These move bits, so a NaN keeps its sign and payload.
 BIT_EXACT = {"neg", "abs", "keep", "copysign", "select", "min", "max"} | {

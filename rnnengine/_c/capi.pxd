@@ -20,7 +20,7 @@ cdef extern from "rnnengine.h" nogil:
     int RNNE_MAX_RANK
     int RNNE_MAX_SYMBOLS
 
-    ctypedef struct rnne_kernels:
+    ctypedef struct rnne_tables:
         pass
     ctypedef struct rnne_program:
         pass
@@ -33,7 +33,7 @@ cdef extern from "rnnengine.h" nogil:
     int rnne_kernels_count() noexcept
     const char *rnne_kernels_name(int i) noexcept
     int rnne_kernels_usable(int i) noexcept
-    const rnne_kernels *rnne_kernels_find(const char *name) noexcept
+    const rnne_tables *rnne_kernels_find(const char *name) noexcept
 
     size_t rnne_packed_size(size_t gates, size_t units, size_t k) noexcept
     void rnne_pack(float *dst, const float *src, size_t gates, size_t units, size_t k,
@@ -64,7 +64,7 @@ cdef extern from "rnnengine.h" nogil:
         int64_t n_outputs
         int64_t n_slots
 
-    rnne_status rnne_program_create(const rnne_program_desc *desc, const rnne_kernels *kernels,
+    rnne_status rnne_program_create(const rnne_program_desc *desc, const rnne_tables *kernels,
                                     rnne_program **out) noexcept
     void rnne_program_free(rnne_program *program) noexcept
     const char *rnne_opcode_name(int64_t opcode) noexcept
@@ -96,9 +96,9 @@ cdef extern from "rnnengine.h" nogil:
     rnne_status rnne_chunks_run(rnne_context *context, const void *const *inputs,
                                 void *const *outputs, float *const *sides,
                                 int64_t *fault) noexcept
-    float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n,
+    float rnne_read_floats(const rnne_tables *kernels, const float *data, size_t n,
                            size_t repeat) noexcept
-    size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink) noexcept
+    size_t rnne_fma_chain(const rnne_tables *kernels, size_t repeat, float *sink) noexcept
     int rnne_meet(int threads, size_t rounds) noexcept
-    void rnne_unary(const rnne_kernels *kernels, int32_t id, float alpha, float beta, float gamma,
+    void rnne_unary(const rnne_tables *kernels, int32_t id, float alpha, float beta, float gamma,
                     const float *x, float *y, size_t n) noexcept

@@ -1,7 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport int64_t
 
-from rnnengine._c.capi cimport (rnne_chunks, rnne_context, rnne_kernels, rnne_program,
+from rnnengine._c.capi cimport (rnne_chunks, rnne_context, rnne_tables, rnne_program,
                                 rnne_status)
 
 

@@ -36,9 +36,9 @@ def tables():
                  for i in range(rnne_kernels_count()))
 
 
-cdef const rnne_kernels *find(str isa) except NULL:
+cdef const rnne_tables *find(str isa) except NULL:
     cdef bytes name = isa.encode()
-    cdef const rnne_kernels *kernels = rnne_kernels_find(name)
+    cdef const rnne_tables *kernels = rnne_kernels_find(name)
     if kernels == NULL:
         usable = ", ".join(n for n, ok in tables() if ok)
         raise CPUError(f"instruction set {isa!r} is not available here; available: {usable}")
@@ -106,7 +106,7 @@ def unary(str isa, int act, float alpha, float beta, float gamma, x):
     y = np.empty_like(x)
     cdef uintptr_t source = x.ctypes.data, target = y.ctypes.data
     cdef size_t n = x.size
-    cdef const rnne_kernels *kernels = find(isa)
+    cdef const rnne_tables *kernels = find(isa)
     with nogil:
         rnne_unary(kernels, act, alpha, beta, gamma, <const float *>source, <float *>target, n)
     return y
@@ -116,7 +116,7 @@ def read_floats(str isa, data, size_t repeat):
     """Read a float32 array `repeat` times; the sum is returned only so that the reads happen."""
     cdef uintptr_t start = data.ctypes.data
     cdef size_t n = data.size
-    cdef const rnne_kernels *kernels = find(isa)
+    cdef const rnne_tables *kernels = find(isa)
     cdef float total
     with nogil:
         total = rnne_read_floats(kernels, <const float *>start, n, repeat)
@@ -127,7 +127,7 @@ def fma_chain(str isa, size_t repeat):
     """Run `repeat` rounds of independent FMAs; returns the floating-point operations done."""
     cdef float sink = 0
     cdef size_t flops
-    cdef const rnne_kernels *kernels = find(isa)
+    cdef const rnne_tables *kernels = find(isa)
     with nogil:
         flops = rnne_fma_chain(kernels, repeat, &sink)
     return flops * repeat

@@ -8,8 +8,8 @@
 #error "core/ must be compiled at the baseline, or detection itself could use what it looks for"
 #endif
 
-static const char *const names[] = {"avx2",     "fma",      "avx512f", "avx512bw",
-                                    "avx512dq", "avx512vl", "neon",    "f16c"};
+static const char *const names[] = {"avx2",     "fma",  "avx512f", "avx512bw",    "avx512dq", "avx512vl",
+                                    "neon",     "f16c", "avx512_vnni", "avx_vnni", "dotprod"};
 
 const char *rnne_cpu_feature_name(int i)
 {
@@ -59,6 +59,10 @@ static uint32_t detect(void)
         found |= ((b >> 17) & 1) ? RNNE_CPU_AVX512DQ : 0;
         found |= ((b >> 30) & 1) ? RNNE_CPU_AVX512BW : 0;
         found |= ((b >> 31) & 1) ? RNNE_CPU_AVX512VL : 0;
+        found |= ((c >> 11) & 1) ? RNNE_CPU_AVX512_VNNI : 0;
+    }
+    if (ymm && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+        found |= ((a >> 4) & 1) ? RNNE_CPU_AVX_VNNI : 0;
     }
     return found;
 }
@@ -68,14 +72,21 @@ static uint32_t detect(void)
 #if defined(__linux__)
 #include <sys/auxv.h>
 #define HWCAP_BIT_ASIMD (1ul << 1)
+#define HWCAP_BIT_ASIMDDP (1ul << 20)
 static uint32_t detect(void)
 {
-    return (getauxval(AT_HWCAP) & HWCAP_BIT_ASIMD) ? RNNE_CPU_NEON : 0;
+    const unsigned long given = getauxval(AT_HWCAP);
+    return ((given & HWCAP_BIT_ASIMD) ? RNNE_CPU_NEON : 0) |
+           ((given & HWCAP_BIT_ASIMDDP) ? RNNE_CPU_DOTPROD : 0);
 }
 #else
 static uint32_t detect(void)
 {
+#if defined(__ARM_FEATURE_DOTPROD)
+    return RNNE_CPU_NEON | RNNE_CPU_DOTPROD; /* what the compiler may take for granted */
+#else
     return RNNE_CPU_NEON; /* part of the base architecture */
+#endif
 }
 #endif
 

@@ -12,6 +12,9 @@
 #define RNNE_CPU_AVX512VL (1u << 5)
 #define RNNE_CPU_NEON (1u << 6)
 #define RNNE_CPU_F16C (1u << 7)
+#define RNNE_CPU_AVX512_VNNI (1u << 8)
+#define RNNE_CPU_AVX_VNNI (1u << 9)
+#define RNNE_CPU_DOTPROD (1u << 10)
 
 #define RNNE_CPU_AVX512                                                                            \
     (RNNE_CPU_AVX512F | RNNE_CPU_AVX512BW | RNNE_CPU_AVX512DQ | RNNE_CPU_AVX512VL)

@@ -22,6 +22,8 @@ typedef enum rnne_weight_type {
     RNNE_W_F32 = 0,  /* [panel][k][gate][16] */
     RNNE_W_BF16 = 1, /* bfloat16, [panel][k/2][gate][16][2]: two k beside each other; an odd k is padded */
     RNNE_W_F16 = 2,  /* IEEE binary16, [panel][k][gate][16] */
+    RNNE_W_INT8 = 3, /* int8, [panel][k/4][gate][16][4], padded; activations of 16 bits (int8.h) */
+    RNNE_W_INT8_FAST = 4, /* the same with activations of 8 bits */
 } rnne_weight_type;
 
 /** A packed matrix: y[g][u] = bias[g][u] + sum_k w[g][u][k] * x[k]. */
@@ -30,6 +32,10 @@ typedef struct rnne_matrix {
     const float *bias; /* [panels][gates][16] */
     size_t panels, gates, k;
     int32_t type; /* rnne_weight_type */
+    /* Of integer weights alone: */
+    const float *scale;    /* [panels][gates][16]: of one step of a weight */
+    const int32_t *offset; /* [panels][blocks of k][gates][16]: -128 times the sum of the weights */
+    const int32_t *zero;   /* [panels][gates][16]: the weight is w less this; NULL where all are 0 */
 } rnne_matrix;
 
 /** Sums of a matrix and rows: out = start + W row for panels [begin, end) and n_rows rows. Panel p, row
@@ -172,7 +178,7 @@ typedef enum rnne_pool_kind {
     RNNE_POOL_COUNT = 4,
 } rnne_pool_kind;
 
-struct rnne_kernels {
+typedef struct rnne_kernels {
     const char *name;
     uint32_t needs; /* feature bits */
 
@@ -212,11 +218,11 @@ struct rnne_kernels {
     void (*settle)(const float *x, float *y, size_t n);
     float (*read_floats)(const float *data, size_t n, size_t repeat);
     size_t (*fma_chain)(size_t repeat, float *sink);
-};
+} rnne_kernels;
 
-extern const struct rnne_kernels rnne_kernels_scalar;
-extern const struct rnne_kernels rnne_kernels_avx2;
-extern const struct rnne_kernels rnne_kernels_avx512;
-extern const struct rnne_kernels rnne_kernels_neon;
+extern const rnne_kernels rnne_kernels_scalar;
+extern const rnne_kernels rnne_kernels_avx2;
+extern const rnne_kernels rnne_kernels_avx512;
+extern const rnne_kernels rnne_kernels_neon;
 
 #endif

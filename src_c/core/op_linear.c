@@ -40,6 +40,19 @@ static int64_t linear_workers(const rnne_context *ctx, const rnne_instr *in)
     return rnne_context_worth(ctx, (double)linear_cost(ctx, in), blocks > panels ? blocks : panels);
 }
 
+/* Working memory of a thread: addresses of rows and, for int8 weights, the rows quantised. */
+static int64_t part_bytes(const rnne_context *ctx, const rnne_instr *in)
+{
+    const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 3);
+    const int64_t rows = rows_of(y), addresses = 2 * ROWS_AT_ONCE * (int64_t)sizeof(float *);
+    if (rnne_dtype_of(ctx, rnne_view_of(ctx, in, 1)) != RNNE_I8) {
+        return addresses;
+    }
+    const int64_t area = rnne_int8_area(rows < ROWS_AT_ONCE ? rows : ROWS_AT_ONCE,
+                                        x->dim[x->rank - 1]);
+    return area < INT64_MAX - addresses ? area + addresses : INT64_MAX;
+}
+
 static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                                int64_t *cost)
 {
@@ -63,9 +76,9 @@ static rnne_status linear_bind(const rnne_context *ctx, const rnne_instr *in, in
         b->dim[0] != size.panels * RNNE_PANEL) {
         return RNNE_E_SHAPE;
     }
-    *scratch = linear_workers(ctx, in) * 2 * ROWS_AT_ONCE * (int64_t)sizeof(float *);
+    *scratch = rnne_product(linear_workers(ctx, in), part_bytes(ctx, in));
     *cost = linear_cost(ctx, in);
-    return RNNE_OK;
+    return *scratch < INT64_MAX / 2 ? RNNE_OK : RNNE_E_SIZE;
 }
 
 /* A product, as the threads that share it see it: blocks of rows in turn or, where there are fewer of
@@ -76,21 +89,22 @@ typedef struct linear_job {
     rnne_matrix m;
     rnne_act act;
     int64_t n;
-    const float **addresses;
+    char *scratch;
+    int64_t part_bytes;
     int by_rows;
 } linear_job;
 
 /* Panels [begin, end) of a block of rows; `to` is moved to the first of them. */
 static void linear_block(const linear_job *job, const float **from, float **to, size_t rows,
-                         int64_t begin, int64_t end)
+                         int64_t begin, int64_t end, void *area)
 {
     const int64_t first = begin * RNNE_PANEL, last = end * RNNE_PANEL;
     const rnne_matrix part = rnne_matrix_part(&job->m, (size_t)begin, (size_t)end);
     for (size_t i = 0; i < rows; i++) {
         to[i] += first;
     }
-    job->ctx->program->kernels->linear(&part, from, to, rows,
-                                       (size_t)((last < job->n ? last : job->n) - first), &job->act);
+    rnne_linear(job->ctx->program, &part, from, to, rows,
+                (size_t)((last < job->n ? last : job->n) - first), &job->act, area);
 }
 
 static void linear_part(void *argument, int worker, int workers)
@@ -99,8 +113,9 @@ static void linear_part(void *argument, int worker, int workers)
     const int64_t panels = (int64_t)job->m.panels;
     const int64_t begin = job->by_rows ? 0 : panels * worker / workers;
     const int64_t end = job->by_rows ? panels : panels * (worker + 1) / workers;
-    const float **from = job->addresses + 2 * ROWS_AT_ONCE * worker;
-    float **to = (float **)(job->addresses + 2 * ROWS_AT_ONCE * worker + ROWS_AT_ONCE);
+    const float **from = (const float **)(job->scratch + job->part_bytes * worker);
+    float **to = (float **)(from + ROWS_AT_ONCE);
+    void *area = to + ROWS_AT_ONCE;
     const float *x = rnne_f32(job->ctx, job->x);
     float *y = rnne_f32(job->ctx, job->y);
     rnne_view rows[2] = {*job->x, *job->y};
@@ -115,7 +130,7 @@ static void linear_part(void *argument, int worker, int workers)
             to[filled] = y + loop.offset[1] + i * loop.inner_stride[1];
             if (++filled == ROWS_AT_ONCE) {
                 if (turn == worker) {
-                    linear_block(job, from, to, filled, begin, end);
+                    linear_block(job, from, to, filled, begin, end, area);
                 }
                 turn = job->by_rows ? (turn + 1) % workers : worker;
                 filled = 0;
@@ -123,7 +138,7 @@ static void linear_part(void *argument, int worker, int workers)
         }
     }
     if (filled > 0 && turn == worker) {
-        linear_block(job, from, to, filled, begin, end);
+        linear_block(job, from, to, filled, begin, end, area);
     }
 }
 
@@ -139,7 +154,8 @@ static rnne_status linear_run(const rnne_context *ctx, const rnne_instr *in, voi
                       .act = {(int32_t)rnne_int(ctx, in, 0), rnne_float(ctx, in, 0),
                               rnne_float(ctx, in, 1), rnne_float(ctx, in, 2)},
                       .n = n,
-                      .addresses = scratch};
+                      .scratch = scratch,
+                      .part_bytes = part_bytes(ctx, in)};
     if (n == 0) {
         return RNNE_OK;
     }

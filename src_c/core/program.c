@@ -189,7 +189,7 @@ static int copy_tables(rnne_program *p, const rnne_program_desc *d)
            copy_table(&p->constant_bytes, d->constant_bytes, d->n_constants, sizeof(int64_t));
 }
 
-rnne_status rnne_program_create(const rnne_program_desc *d, const rnne_kernels *kernels,
+rnne_status rnne_program_create(const rnne_program_desc *d, const rnne_tables *kernels,
                                 rnne_program **out)
 {
     *out = NULL;
@@ -202,7 +202,7 @@ rnne_status rnne_program_create(const rnne_program_desc *d, const rnne_kernels *
         return RNNE_E_MEMORY;
     }
     *p = (rnne_program){
-        .kernels = kernels, .n_symbols = d->n_symbols, .n_terms = d->n_terms,
+        .kernels = kernels->kernels, .int8 = kernels->int8, .n_symbols = d->n_symbols, .n_terms = d->n_terms,
         .n_exprs = d->n_exprs, .n_buffers = d->n_buffers, .n_operands = d->n_operands,
         .n_instrs = d->n_instrs, .n_refs = d->n_refs, .n_ints = d->n_ints, .n_floats = d->n_floats,
         .n_constants = d->n_constants, .n_inputs = d->n_inputs, .n_outputs = d->n_outputs,

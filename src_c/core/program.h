@@ -9,6 +9,7 @@
 #define RNNE_PROGRAM_H
 
 #include "core/activation.h"
+#include "core/int8.h"
 #include "core/kernels.h"
 #include "rnnengine.h"
 
@@ -26,12 +27,13 @@ typedef enum rnne_dtype {
     RNNE_I32 = 1,
     RNNE_BF16 = 2,
     RNNE_F16 = 3,
-    RNNE_DTYPE_COUNT = 4,
+    RNNE_I8 = 4,
+    RNNE_DTYPE_COUNT = 5,
 } rnne_dtype;
 
 static inline int64_t rnne_dtype_bytes(int64_t dtype)
 {
-    return dtype == RNNE_BF16 || dtype == RNNE_F16 ? 2 : 4;
+    return dtype == RNNE_I8 ? 1 : dtype == RNNE_BF16 || dtype == RNNE_F16 ? 2 : 4;
 }
 
 typedef struct rnne_term {
@@ -59,6 +61,7 @@ typedef struct rnne_instr {
 
 struct rnne_program {
     const rnne_kernels *kernels;
+    const rnne_int8 *int8;
     int64_t n_symbols, n_terms, n_exprs, n_buffers, n_operands, n_instrs, n_refs, n_ints, n_floats;
     int64_t n_constants, n_inputs, n_outputs, n_slots;
     rnne_term *terms;

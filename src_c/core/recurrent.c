@@ -28,16 +28,17 @@ static void project_out(const rnne_pass *p, float *h, int64_t rows)
         p->from[i] = p->m + (size_t)i * p->c_stride;
         p->to[i] = h + (size_t)i * p->h_stride + first;
     }
-    p->kernels->linear(&part, p->from, p->to, (size_t)rows, n, &identity);
+    rnne_linear(p->ctx->program, &part, p->from, p->to, (size_t)rows, n, &identity, p->area);
     for (int64_t i = 0; i < rows; i++) {
         p->kernels->clamp(p->to[i], p->to[i], n, p->proj_clip);
         p->kernels->settle(p->to[i], p->to[i], n);
     }
 }
 
-/* out = start + m * from for the rows of a step and this thread's units, both in the layout of xp. */
+/* out = start + m * from for the rows of a step and this thread's units, both in the layout of xp.
+ * again: the product before had the same rows, and a matrix of the same type. */
 static void add_product(const rnne_pass *p, const rnne_step *step, const rnne_matrix *m,
-                        const float *from, size_t stride, rnne_sums sums)
+                        const float *from, size_t stride, rnne_sums sums, int again)
 {
     for (size_t i = 0; i < step->rows; i++) {
         p->rows[i] = from + i * stride;
@@ -46,7 +47,11 @@ static void add_product(const rnne_pass *p, const rnne_step *step, const rnne_ma
     sums.n_rows = step->rows;
     sums.begin = step->panel_begin;
     sums.end = step->panel_end;
-    p->kernels->accumulate(m, &sums);
+    if (again && rnne_is_int8(m)) {
+        p->ctx->program->int8->accumulate(m, (const rnne_row *const *)p->area, &sums);
+    } else {
+        rnne_accumulate(p->ctx->program, m, &sums, p->bounded, p->area);
+    }
 }
 
 /* Sums onto the gates of this step's xp, from gate number `first` on. */
@@ -63,13 +68,14 @@ static rnne_sums onto_xp(const rnne_pass *p, const rnne_step *step, size_t first
 static void add_recurrent(const rnne_pass *p, const rnne_step *step)
 {
     if (p->r->k > 0) {
-        add_product(p, step, p->r, step->h, step->h_stride, onto_xp(p, step, 0));
+        add_product(p, step, p->r, step->h, step->h_stride, onto_xp(p, step, 0), 0);
     }
     if (p->inner) {
         const rnne_sums inner = {.start = p->cell->b_rn, .start_panel = RNNE_PANEL, .out = p->inner,
                                  .out_panel = step->inner_panel, .out_row = step->inner_row,
                                  .backwards = step->backwards};
-        add_product(p, step, p->r_n, step->h, step->h_stride, inner);
+        add_product(p, step, p->r_n, step->h, step->h_stride, inner,
+                    p->r->k > 0 && p->r->type == p->r_n->type);
     }
 }
 
@@ -86,7 +92,7 @@ static float *advance(rnne_pass *p, rnne_step *step, float *h, int64_t rows)
     if (p->second) {
         rnne_track_meet(p);
         if (p->r_n->k > 0) {
-            add_product(p, step, p->r_n, step->rh, step->next_stride, onto_xp(p, step, 2));
+            add_product(p, step, p->r_n, step->rh, step->next_stride, onto_xp(p, step, 2), 0);
         }
         p->second(p->cell, step);
     }
@@ -125,7 +131,7 @@ static void project_chunk(const rnne_pass *p, const rnne_step *step, rnne_place 
                             .end = step->panel_end, .start = p->cell->x.bias,
                             .start_panel = gates * RNNE_PANEL, .out = p->xp,
                             .out_panel = at->xp_panel, .out_row = gates * RNNE_PANEL};
-    p->kernels->accumulate(&p->cell->x, &sums);
+    rnne_accumulate(p->ctx->program, &p->cell->x, &sums, 0, p->area);
 }
 
 void rnne_pass_begin(const rnne_pass *p, rnne_place *at)
@@ -239,6 +245,7 @@ static void prepare(const rnne_context *ctx, const rnne_instr *in, void *prepare
     rnne_layer_place(ctx, in, &r->layer);
     for (int64_t d = 0; d < r->layer.directions; d++) {
         rnne_layer_cell(ctx, in, &r->layer, d, &r->sides[d].cell, &r->sides[d].proj);
+        r->sides[d].bounded = rnne_cell_is_bounded(&r->sides[d].cell, &r->layer);
         take_apart(r, d);
         r->sides[d].reverse = d == 1 || r->layer.has_reverse_first;
         choose_kernels(ctx, r, d);

@@ -35,6 +35,7 @@ typedef struct rnne_layer {
     int64_t gates, directions, panels, out_panels;
     int64_t kind, reset_after, has_reverse_first;
     int64_t apart; /* GRU: the candidate's recurrent weights are a matrix of their own */
+    int64_t has_proj;
     int64_t chunk_rows; /* rows of input projected at a time */
     int64_t workers;    /* threads worth using, at most */
     int64_t share;      /* of them, those worth using for one direction */
@@ -42,7 +43,7 @@ typedef struct rnne_layer {
     /* Working memory: of the whole layer; of each direction under way; of each thread. */
     int64_t order_at, length_at, count_at, side_at, own_at, bytes;
     int64_t track_at, xp_at, h_at, m_at, c_at, z_at, rh_at, inner_at, saved_at, side_bytes;
-    int64_t rows_at, from_at, to_at, seen_at, own_bytes;
+    int64_t rows_at, area_at, from_at, to_at, seen_at, own_bytes;
 } rnne_layer;
 
 /** What is worked out once per set of sizes. A recurrent matrix that the step kernels cannot multiply
@@ -55,7 +56,7 @@ typedef struct rnne_recurrent {
         rnne_matrix r, r_n; /* multiplied before the step; k 0 where the step does it */
         rnne_matrix proj;
         rnne_step_fn *first, *second; /* second: GRU reset-before's candidate */
-        int reverse;
+        int reverse, bounded;
     } sides[2];
 } rnne_recurrent;
 
@@ -68,6 +69,8 @@ double rnne_layer_step_cost(const rnne_layer *layer);
 /** The cell of direction d, and its projection where it has one. */
 void rnne_layer_cell(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *layer,
                      int64_t d, rnne_cell *cell, rnne_matrix *proj);
+/** 1 when the functions of the cell keep |h| within 1: int8 products then take h in a fixed range. */
+int rnne_cell_is_bounded(const rnne_cell *cell, const rnne_layer *layer);
 /** 1 when direction d needs the kernels that honour every option. */
 int rnne_cell_is_general(const rnne_cell *cell, int64_t kind);
 

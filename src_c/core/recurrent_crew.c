@@ -62,6 +62,7 @@ static rnne_pass pass_of(const rnne_context *ctx, const rnne_instr *in, char *sc
     p.proj = &r->sides[d].proj;
     p.first = r->sides[d].first;
     p.second = r->sides[d].second;
+    p.bounded = r->sides[d].bounded;
     rnne_track_share(&p);
     return p;
 }

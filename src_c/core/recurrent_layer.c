@@ -77,6 +77,7 @@ static int weights_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_
     return rnne_matrix_fits(ctx, in, &w_at, &w) && rnne_matrix_fits(ctx, in, &r_at, &r) &&
            packed_is(ctx, rnne_view_of(ctx, in, RBIAS), tile * l->gates) &&
            (l->apart ? rnne_matrix_fits(ctx, in, &r_n_at, &r_n) : none_of(ctx, in, &r_n_at)) &&
+           (!after || l->apart || rnne_dtype_of(ctx, rnne_view_of(ctx, in, RR)) == RNNE_F32) &&
            (after ? packed_is(ctx, b_rn, tile) : !b_rn) &&
            (!peephole || (l->kind == R_LSTM && packed_is(ctx, peephole, tile * 3))) &&
            (rnne_view_of(ctx, in, RPROJ)
@@ -118,6 +119,7 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
     l->directions = sides == 3 ? 2 : 1;
     l->has_reverse_first = sides == 2;
     l->apart = l->kind == R_GRU && (!l->reset_after || rnne_view_of(ctx, in, RR_N) != NULL);
+    l->has_proj = rnne_view_of(ctx, in, RPROJ) != NULL;
     l->panels = panels_of(l->hidden);
     l->out_panels = panels_of(l->out);
     int ok = numbers_ok(ctx, in, l) && weights_ok(ctx, in, l) &&
@@ -192,6 +194,25 @@ static int64_t chunk_bytes(const rnne_layer *l)
     return weights < CHUNK_BYTES ? CHUNK_BYTES : weights < CHUNK_MOST_BYTES ? weights : CHUNK_MOST_BYTES;
 }
 
+/* For the rows of the largest product with int8 weights. */
+static int64_t int8_area(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
+{
+    const struct {
+        int operand;
+        int64_t rows, k;
+    } products[] = {{RW, l->chunk_rows, l->inputs}, {RR, l->batch, l->out},
+                    {RR_N, l->batch, l->out}, {RPROJ, l->batch, l->hidden}};
+    int64_t most = 0;
+    for (int i = 0; i < 4; i++) {
+        const rnne_view *w = rnne_view_of(ctx, in, products[i].operand);
+        if (w && rnne_dtype_of(ctx, w) == RNNE_I8) {
+            const int64_t bytes = rnne_int8_area(products[i].rows, products[i].k);
+            most = bytes > most ? bytes : most;
+        }
+    }
+    return most;
+}
+
 rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
 {
     const int has_lengths = rnne_view_of(ctx, in, RLENGTHS) != NULL;
@@ -208,6 +229,7 @@ rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne
     l->sides = l->workers > 1 ? l->directions : 1;
     place_side(l, has_proj, has_mask, &bad);
     l->rows_at = take(&own, l->chunk_rows, sizeof(float *), &bad);
+    l->area_at = take(&own, 1, int8_area(ctx, in, l), &bad);
     l->from_at = take(&own, has_proj ? l->batch : 0, sizeof(float *), &bad);
     l->to_at = take(&own, has_proj ? l->batch : 0, sizeof(float *), &bad);
     l->seen_at = take(&own, has_mask ? l->batch : 0, sizeof(int32_t), &bad);
@@ -268,4 +290,25 @@ int rnne_cell_is_general(const rnne_cell *cell, int64_t kind)
                                        (kind == R_GRU || act[2].id == RNNE_ACT_TANH);
     return !standard || cell->peephole || cell->coupling != RNNE_UNCOUPLED ||
            !isinf(cell->clip) || !isinf(cell->cell_clip) || !isinf(cell->h_clip);
+}
+
+static int within_zero_one(int32_t id)
+{
+    return id == RNNE_ACT_SIGMOID || id == RNNE_ACT_HARD_SIGMOID || id == RNNE_ACT_SPARSE_SIGMOID;
+}
+
+static int within_one(int32_t id)
+{
+    return within_zero_one(id) || id == RNNE_ACT_TANH || id == RNNE_ACT_HARD_TANH ||
+           id == RNNE_ACT_SOFTSIGN;
+}
+
+int rnne_cell_is_bounded(const rnne_cell *cell, const rnne_layer *l)
+{
+    const rnne_act *act = cell->act;
+    switch (l->kind) {
+    case R_LSTM: return !l->has_proj && within_zero_one(act[0].id) && within_one(act[2].id);
+    case R_GRU: return within_zero_one(act[0].id) && within_one(act[1].id);
+    default: return within_one(act[0].id);
+    }
 }

@@ -32,7 +32,8 @@ const char *rnne_status_text(rnne_status status);
 
 /* ---- CPU and kernel tables ------------------------------------------------------------------ */
 
-typedef struct rnne_kernels rnne_kernels;
+/** The kernels of an instruction set. */
+typedef struct rnne_tables rnne_tables;
 
 /** Feature bits of this CPU as detected (instruction present and its registers enabled by the OS). */
 uint32_t rnne_cpu_features(void);
@@ -44,7 +45,7 @@ const char *rnne_kernels_name(int i);
 /** 1 when this CPU can run table i. */
 int rnne_kernels_usable(int i);
 /** Table by name, NULL for the best one; NULL when unknown or unusable. */
-const rnne_kernels *rnne_kernels_find(const char *name);
+const rnne_tables *rnne_kernels_find(const char *name);
 
 /* ---- packing -------------------------------------------------------------------------------- */
 
@@ -86,7 +87,7 @@ typedef struct rnne_program_desc {
 typedef struct rnne_program rnne_program;
 typedef struct rnne_context rnne_context;
 
-rnne_status rnne_program_create(const rnne_program_desc *desc, const rnne_kernels *kernels,
+rnne_status rnne_program_create(const rnne_program_desc *desc, const rnne_tables *kernels,
                                 rnne_program **out);
 void rnne_program_free(rnne_program *program);
 /** Name of an operation, for messages; "unknown" for a number that is none. */
@@ -163,17 +164,17 @@ rnne_status rnne_chunks_run(rnne_context *context, const void *const *inputs, vo
 /* ---- measuring the machine -------------------------------------------------------------------- */
 
 /** Read n floats `repeat` times with the widest loads of the table; the result keeps the reads. */
-float rnne_read_floats(const rnne_kernels *kernels, const float *data, size_t n, size_t repeat);
+float rnne_read_floats(const rnne_tables *kernels, const float *data, size_t n, size_t repeat);
 /** Run `repeat` rounds of independent fused multiply-adds; returns the floating-point operations of
  * one round. *sink keeps the results alive. */
-size_t rnne_fma_chain(const rnne_kernels *kernels, size_t repeat, float *sink);
+size_t rnne_fma_chain(const rnne_tables *kernels, size_t repeat, float *sink);
 
 /** Wake up to `threads` - 1 workers, let all meet at a barrier `rounds` times, and return when all are
  * done: how many threads took part, which is 1 (and nobody met) while another call has the workers. */
 int rnne_meet(int threads, size_t rounds);
 
 /** Apply one elementwise function of the table; for tests of the vector mathematics. */
-void rnne_unary(const rnne_kernels *kernels, int32_t id, float alpha, float beta, float gamma,
+void rnne_unary(const rnne_tables *kernels, int32_t id, float alpha, float beta, float gamma,
                 const float *x, float *y, size_t n);
 
 #endif

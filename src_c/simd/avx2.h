@@ -39,6 +39,9 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
     _mm256_maskstore_ps(p, vf_lanes_below(n), v);
 }
 
+VF_INLINE vi vi_load_i32(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+VF_INLINE void vi_store_i32(int32_t *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
+
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return _mm256_set1_ps(x); }
 VF_INLINE vf vf_keep(vf a)
@@ -91,6 +94,9 @@ VF_INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 VF_INLINE vi vi_shl(vi a, int count) { return _mm256_slli_epi32(a, count); }
 VF_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 VF_INLINE vi vi_sar(vi a, int count) { return _mm256_srai_epi32(a, count); }
+VF_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+VF_INLINE vi vi_max(vi a, vi b) { return _mm256_max_epi32(a, b); }
+VF_INLINE vf vi_to_float(vi a) { return _mm256_cvtepi32_ps(a); }
 
 /* halves */
 VF_INLINE vi vi_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }

@@ -35,6 +35,9 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
     _mm512_mask_storeu_ps(p, vf_lanes_below(n), v);
 }
 
+VF_INLINE vi vi_load_i32(const int32_t *p) { return _mm512_loadu_si512(p); }
+VF_INLINE void vi_store_i32(int32_t *p, vi v) { _mm512_storeu_si512(p, v); }
+
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return _mm512_set1_ps(x); }
 VF_INLINE vf vf_keep(vf a)
@@ -93,6 +96,9 @@ VF_INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 VF_INLINE vi vi_shl(vi a, int count) { return _mm512_slli_epi32(a, (unsigned int)count); }
 VF_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 VF_INLINE vi vi_sar(vi a, int count) { return _mm512_srai_epi32(a, (unsigned int)count); }
+VF_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+VF_INLINE vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
+VF_INLINE vf vi_to_float(vi a) { return _mm512_cvtepi32_ps(a); }
 
 /* halves */
 VF_INLINE vi vi_load(const uint16_t *p) { return _mm512_loadu_si512(p); }

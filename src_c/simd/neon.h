@@ -43,6 +43,9 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
     memcpy(p, lanes, n * sizeof *p);
 }
 
+VF_INLINE vi vi_load_i32(const int32_t *p) { return vld1q_s32(p); }
+VF_INLINE void vi_store_i32(int32_t *p, vi v) { vst1q_s32(p, v); }
+
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return vdupq_n_f32(x); }
 VF_INLINE vf vf_keep(vf a)
@@ -94,6 +97,9 @@ VF_INLINE vi vi_sub(vi a, vi b) { return vsubq_s32(a, b); }
 VF_INLINE vi vi_shl(vi a, int count) { return vshlq_s32(a, vdupq_n_s32(count)); }
 VF_INLINE vi vi_and(vi a, vi b) { return vandq_s32(a, b); }
 VF_INLINE vi vi_sar(vi a, int count) { return vshlq_s32(a, vdupq_n_s32(-count)); }
+VF_INLINE vi vi_mul(vi a, vi b) { return vmulq_s32(a, b); }
+VF_INLINE vi vi_max(vi a, vi b) { return vmaxq_s32(a, b); }
+VF_INLINE vf vi_to_float(vi a) { return vcvtq_f32_s32(a); }
 
 /* halves */
 VF_INLINE vi vi_load(const uint16_t *p) { return vreinterpretq_s32_u16(vld1q_u16(p)); }

@@ -31,6 +31,9 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
     }
 }
 
+VF_INLINE vi vi_load_i32(const int32_t *p) { return *p; }
+VF_INLINE void vi_store_i32(int32_t *p, vi v) { *p = v; }
+
 /* constants and bits */
 VF_INLINE vf vf_set1(float x) { return x; }
 VF_INLINE vf vf_keep(vf a) { return a; }
@@ -88,6 +91,9 @@ VF_INLINE vi vi_sub(vi a, vi b) { return (vi)((uint32_t)a - (uint32_t)b); }
 VF_INLINE vi vi_shl(vi a, int count) { return (vi)((uint32_t)a << count); }
 VF_INLINE vi vi_and(vi a, vi b) { return a & b; }
 VF_INLINE vi vi_sar(vi a, int count) { return a >> count; }
+VF_INLINE vi vi_mul(vi a, vi b) { return (vi)((uint32_t)a * (uint32_t)b); }
+VF_INLINE vi vi_max(vi a, vi b) { return a > b ? a : b; }
+VF_INLINE vf vi_to_float(vi a) { return (float)a; }
 
 /* halves */
 VF_INLINE vi vi_load(const uint16_t *p) { return (vi)(p[0] | (uint32_t)p[1] << 16); }

@@ -195,6 +195,13 @@ static vi pairs(vf a)
     return vi_load(halves);
 }
 
+static vi through_memory(vi a)
+{
+    int32_t lanes[VF_LANES];
+    vi_store_i32(lanes, a);
+    return vi_load_i32(lanes);
+}
+
 #define TRUTH(MASK) vf_select(MASK, vf_set1(1.0f), vf_zero())
 #define EACH_OP(X)                                                                                 \
     X(add, vf_add(a, b))                                                                           \
@@ -226,7 +233,11 @@ static vi pairs(vf a)
     X(bits_and, vi_float(vi_and(vf_bits(a), vi_set1(-0x10000))))                                   \
     X(bits_pairs, vi_float(vi_shl(pairs(a), 16)))                                                  \
     X(wide_f16, wide_f16(a))                                                                       \
-    X(bits_set1, vi_float(vi_add(vf_bits(a), vi_set1(-7))))
+    X(bits_set1, vi_float(vi_add(vf_bits(a), vi_set1(-7))))                                        \
+    X(bits_mul, vi_float(vi_mul(vf_bits(a), vf_bits(b))))                                          \
+    X(bits_max, vi_float(vi_max(vf_bits(a), vf_bits(b))))                                          \
+    X(bits_memory, vi_float(through_memory(vf_bits(a))))                                           \
+    X(bits_to_float, vi_to_float(vf_bits(a)))
 
 #define DEFINE_OP(NAME, EXPRESSION)                                                                \
     static vf op_##NAME(vf a, vf b, vf c)                                                          \

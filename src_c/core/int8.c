@@ -1,0 +1,55 @@
+/* Rows quantised for int8 products, and products of matrices of any type with rows of floats. */
+#include "core/int8.h"
+
+#include "core/checked.h"
+#include "core/program.h"
+
+static int64_t row_bytes(int64_t k)
+{
+    return k < INT64_MAX / 4 ? (int64_t)rnne_row_bytes((size_t)k) : INT64_MAX;
+}
+
+int64_t rnne_int8_area(int64_t rows, int64_t k)
+{
+    const int64_t addresses = rnne_product(rows, sizeof(rnne_row *));
+    int64_t total = addresses < INT64_MAX - 64 ? rnne_align(addresses) : INT64_MAX;
+    return rnne_add_product(&total, rows, row_bytes(k)) ? INT64_MAX : total;
+}
+
+const rnne_row *const *rnne_int8_rows(const rnne_program *program, const rnne_matrix *m,
+                                      const float *const *rows, size_t n_rows, int bounded,
+                                      void *area)
+{
+    const rnne_row **quantized = area;
+    char *at = (char *)area + rnne_align((int64_t)(n_rows * sizeof *quantized));
+    const int bits = m->type == RNNE_W_INT8 ? 16 : 8;
+    for (size_t i = 0; i < n_rows; i++, at += rnne_row_bytes(m->k)) {
+        program->int8->quantize(rows[i], m->k, bits, bounded, (rnne_row *)at);
+        quantized[i] = (const rnne_row *)at;
+    }
+    return quantized;
+}
+
+void rnne_accumulate(const rnne_program *program, const rnne_matrix *m, const rnne_sums *sums,
+                     int bounded, void *area)
+{
+    if (rnne_is_int8(m)) {
+        program->int8->accumulate(
+            m, rnne_int8_rows(program, m, sums->rows, sums->n_rows, bounded, area), sums);
+    } else {
+        program->kernels->accumulate(m, sums);
+    }
+}
+
+void rnne_linear(const rnne_program *program, const rnne_matrix *m, const float *const *rows,
+                 float *const *out, size_t n_rows, size_t n, const rnne_act *act, void *area)
+{
+    if (!rnne_is_int8(m)) {
+        program->kernels->linear(m, rows, out, n_rows, n, act);
+        return;
+    }
+    program->int8->linear(m, rnne_int8_rows(program, m, rows, n_rows, 0, area), out, n_rows, n);
+    for (size_t i = 0; i < n_rows && act->id != RNNE_ACT_IDENTITY; i++) {
+        program->kernels->unary(act->id, act->alpha, act->beta, act->gamma, out[i], out[i], n);
+    }
+}
