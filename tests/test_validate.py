@@ -306,3 +306,30 @@ def test_what_is_not_finite_excuses_nothing() -> None:
     moved = sensitivity(imported, feeds, exact)
     assert 1e-7 < moved["y"] < 2e-6
     assert moved["z"] == 0.0
+
+
+GOLDEN = Path(__file__).parent / "golden" / "quantised"
+
+
+@pytest.mark.parametrize("name", ["lstm_dynamic", "matmulinteger_int8_rows", "gru_dynamic_rows"])
+def test_files_that_were_quantised_before(name: str) -> None:
+    """onnxruntime rounds the activations of these to 8 bits, which is no fault of the engine."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    path = GOLDEN / f"{name}.onnx"
+    model = rn.load(path, compute_type="float32")
+    found = rn.validate(model, source=path, against="onnxruntime")
+    assert found.passed, found
+    errors = [o.reference.max_abs for s in found.samples for o in s.outputs if o.reference]
+    assert max(errors) > 1e-3, "it does round"
+
+
+def test_a_wrong_scale_is_more_than_the_rounding_of_activations() -> None:
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    path = GOLDEN / "lstm_rows.onnx"
+    content = onnx.load(path)
+    (scale,) = [t for t in content.graph.initializer if t.name == "Ws"]
+    values = onnx.numpy_helper.to_array(scale)
+    scale.CopyFrom(onnx.numpy_helper.from_array(values[:, ::-1].copy(), "Ws"))
+    model = rn.load(content.SerializeToString(), compute_type="float32")
+    assert not rn.validate(model, source=path, against="onnxruntime").passed

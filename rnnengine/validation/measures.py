@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,17 @@ from rnnengine.errors import RNNEngineError
 from rnnengine.graph import Graph
 from rnnengine.ops import evaluate
 
-__all__ = ["AMPLIFIED", "LONG", "WITNESS", "Errors", "contract", "measure", "sensitivity"]
+__all__ = [
+    "AMPLIFIED",
+    "COARSER",
+    "LONG",
+    "WITNESS",
+    "Errors",
+    "contract",
+    "measure",
+    "sensitivity",
+    "witness_contract",
+]
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -28,6 +38,17 @@ WITNESS = 10.0
 """A reference framework that computes in float32 may be this many contracts away: onnxruntime
 approximates tanh and sigmoid, and no framework fixes the order of its sums. The mistakes that
 validation looks for move outputs by a thousand times that."""
+
+_ROUNDED_ROWS = {"int8": 2e-4, "int8_fast": 0.05}
+"""Contract of compute types that round the rows that products read, to 2^-16 of a row's range or to
+2^-8, in every step. Halves are as exact as float32 once the weights are rounded."""
+
+_ROUNDED_WEIGHTS = {"bfloat16": 0.05, "float16": 0.01, "int8": 0.1, "int8_fast": 0.1}
+"""What a framework may be off that has the weights of before they were rounded, or, in a file that
+was quantised before, rounds activations to 8 bits with one scale for all rows."""
+
+COARSER = {"int8": 2.0**8, "int8_fast": 2.0**16}
+"""How much coarser than float32 a compute type rounds the rows that products read."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +83,24 @@ class Errors:
         return self.max_abs <= self.allowed
 
 
-def contract(expected: Array, steps: int) -> float:
-    """2e-6 of max(1, largest magnitude), 1e-5 of it for more than 50 steps."""
+def contract(expected: Array, steps: int, compute_types: Collection[str] = ()) -> float:
+    """2e-6 of max(1, largest magnitude), 1e-5 of it for more than 50 steps; more for int8."""
+    least = [_ROUNDED_ROWS.get(t, 0.0) for t in compute_types]
+    return max(1e-5 if steps > LONG else 2e-6, *least, 0.0) * _largest(expected)
+
+
+def witness_contract(expected: Array, steps: int, compute_types: Collection[str] = ()) -> float:
+    """What a reference framework is held to."""
+    least = max((_ROUNDED_WEIGHTS.get(t, 0.0) for t in compute_types), default=0.0)
+    return max(WITNESS * contract(expected, steps), least * _largest(expected))
+
+
+def _largest(expected: Array) -> float:
+    """Largest magnitude, at least 1; 0 of what is no float, which has no rounding."""
     if expected.dtype.kind != "f":
         return 0.0
     finite = np.abs(expected[np.isfinite(expected)])
-    return (1e-5 if steps > LONG else 2e-6) * max(1.0, float(finite.max(initial=0.0)))
+    return max(1.0, float(finite.max(initial=0.0)))
 
 
 def measure(got: Array, expected: Array, allowed: float, time_axis: int | None) -> Errors:

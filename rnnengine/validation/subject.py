@@ -26,6 +26,9 @@ __all__ = ["Subject"]
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
+_ROUNDING = (b"DynamicQuantize", b"MatMulIntegerToFloat")
+"""Names of ONNX operators that round activations, or start with that."""
+
 
 class Subject:
     """A model and what is known of it.
@@ -67,6 +70,11 @@ class Subject:
             return read_checkpoint(self.content, self.name, key=self.options.get("key"))
         except RNNEngineError:
             return None
+
+    @property
+    def rounds_activations(self) -> bool:
+        """Whether a framework that runs the file rounds activations by their own range."""
+        return self.kind == "onnx" and any(op in (self.content or b"") for op in _ROUNDING)
 
     @property
     def checkpoint_options(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,10 +16,12 @@ from rnnengine.validation.frameworks import Answer, Reply, ask
 from rnnengine.validation.jobs import choose, job_for
 from rnnengine.validation.measures import (
     AMPLIFIED,
+    COARSER,
     WITNESS,
     contract,
     measure,
     sensitivity,
+    witness_contract,
 )
 from rnnengine.validation.report import Cause, OutputResult, SampleResult, Validation
 from rnnengine.validation.samples import Sample, generated, given
@@ -219,6 +221,9 @@ class _Runs:
         self._answers = reply.answers if reply is not None else [None] * len(samples)
         self._exact: list[dict[str, Array] | None] = [None] * len(samples)
         self._amplified: dict[int, dict[str, float]] = {}
+        chosen = {choice.compute_type for choice in subject.model.choices}
+        self._types = frozenset(chosen - {"float32"})
+        self._theirs = self._types | ({"int8"} if subject.rounds_activations else set())
 
     def result(self, i: int) -> SampleResult:
         """Compare the outputs of one sample."""
@@ -252,30 +257,33 @@ class _Runs:
         self, i: int, name: str, got: Array, exact: Array, axis: int | None
     ) -> OutputResult:
         answer = self._answers[i]
-        allowed = contract(exact, self._samples[i].steps)
+        steps, types = self._samples[i].steps, self._types
+        allowed = contract(exact, steps, types)
         engine = measure(got, exact, allowed, axis)
         if not engine.passed:
-            engine = measure(got, exact, max(allowed, self._due(i, name)), axis)
+            engine = measure(got, exact, max(allowed, self._due(i, name, types)), axis)
         if answer is None or answer.outputs is None or name not in answer.outputs:
             return OutputResult(name, engine)
-        loose = WITNESS * allowed
+        loose = witness_contract(exact, steps, self._theirs)
         reference = measure(answer.outputs[name], exact, loose, axis)
         if not reference.passed:
-            due = max(loose, WITNESS * self._due(i, name))
+            eight_bits = {"int8_fast"} if "int8" in self._theirs else self._theirs
+            due = max(loose, WITNESS * self._due(i, name, eight_bits))
             reference = measure(answer.outputs[name], exact, due, axis)
         sharp = None
         if answer.exact is not None:
-            sharp = measure(answer.exact[name], exact, allowed, axis)
+            sharp = measure(answer.exact[name], exact, loose if types else allowed, axis)
         return OutputResult(name, engine, reference, sharp)
 
-    def _due(self, i: int, name: str) -> float:
+    def _due(self, i: int, name: str, types: Collection[str]) -> float:
         """What the model's own amplification of rounding excuses."""
         exact = self._exact[i]
         assert exact is not None
         if i not in self._amplified:
             feeds = self._samples[i].feeds
             self._amplified[i] = sensitivity(self._subject.imported(feeds), feeds, exact)
-        return AMPLIFIED * self._amplified[i][name]
+        coarser = max((COARSER.get(t, 1.0) for t in types), default=1.0)
+        return AMPLIFIED * coarser * self._amplified[i][name]
 
     def disagreements(self, results: Sequence[SampleResult]) -> list[decoys.Question]:
         """What the reference says of each sample, with what a graph that agrees must meet."""
@@ -287,7 +295,8 @@ class _Runs:
             held = {o.name: o.sharpest.allowed for o in result.outputs if o.sharpest is not None}
             wanted = dict(answer.exact or answer.outputs)
             if result.refused:
-                held = {k: WITNESS * contract(v, self._samples[i].steps) for k, v in wanted.items()}
+                steps = self._samples[i].steps
+                held = {k: witness_contract(v, steps, self._theirs) for k, v in wanted.items()}
             agrees = not result.refused and all(o.agrees for o in result.outputs)
             found.append(decoys.Question(self._samples[i].feeds, wanted, held, agrees))
         return found

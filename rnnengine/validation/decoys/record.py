@@ -86,7 +86,8 @@ def constant(graph: Graph, node: Node, what: str) -> Array | None:
     """A constant operand of a recurrent node; None where it is omitted or computed."""
     position = OPERAND[what]
     name = node.inputs[position] if position < len(node.inputs) else None
-    return None if name is None else graph.constants.get(name)
+    value = None if name is None else graph.constants.get(name)
+    return None if value is None else np.asarray(value)
 
 
 def made_of(graph: Graph, old: Node, *new: Node) -> Graph:
