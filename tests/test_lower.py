@@ -281,28 +281,33 @@ def _matrices(graph: Graph) -> list[Any]:
 
 
 def test_the_rule_of_auto() -> None:
-    machine = Machine(l1=32 << 10, isa="avx2")
-    near = automatic("LSTM", 8192, machine)
-    assert near == ("float32", "auto: 32 KB of float32 weights lie in L1 of 32 KB")
-    far = automatic("LSTM", 8193, machine)
-    assert far == ("int8", "auto: 33 KB of float32 weights do not lie in L1 of 32 KB")
-    assert automatic("LSTM", 8193, Machine(48 << 10, "avx2"))[0] == "float32"
-    assert automatic("LSTM", 1 << 20, Machine(isa="scalar"))[0] == "float32"
-    assert automatic("Conv", 1 << 20, machine)[0] == "float32"
-    graph = lower(Loaded(network(64)).graph, Lowering("auto", ("head",), machine))
+    machine = Machine(32 << 10, 512 << 10, "avx512vnni")
+    near = automatic("LSTM", 32768, machine)
+    assert near == ("float32", "auto: 128 KB of float32 weights are within 4 times L1, 128 KB")
+    far = automatic("LSTM", 32769, machine)
+    assert far == ("int8", "auto: 129 KB of float32 weights are more than 4 times L1, 128 KB")
+    assert automatic("LSTM", 32769, Machine(48 << 10, 1 << 20, "neondot"))[0] == "float32"
+    for isa in ("avx2", "avx512", "neon"):
+        plain = Machine(32 << 10, 512 << 10, isa)
+        assert automatic("LSTM", 131072, plain)[1].endswith("are within L2, 512 KB")
+        assert automatic("GRU", 131073, plain)[0] == "int8"
+    assert automatic("LSTM", 1 << 22, Machine(isa="scalar"))[0] == "float32"
+    assert automatic("Conv", 1 << 22, machine)[0] == "float32"
+    graph = lower(rn.Model(network(96)).graph, Lowering("auto", ("head",), machine))
     chosen = {c.node: c for c in choices_of(graph)}
-    assert chosen["block.gru"].compute_type == "int8"
-    assert chosen["product"].compute_type == "float32" and "in L1" in chosen["product"].reason
+    assert chosen["block.lstm"].compute_type == "int8"
+    assert chosen["product"].compute_type == "float32" and "L1" in chosen["product"].reason
     assert chosen["head"].reason == "kept"
 
 
-def test_this_machine_has_a_first_cache(tmp_path: Path) -> None:
-    from rnnengine._c.caches import first_cache
+def test_this_machine_has_caches(tmp_path: Path) -> None:
+    from rnnengine._c.caches import core_caches
 
-    assert 8 << 10 <= first_cache() <= 1 << 20
-    assert first_cache(tmp_path) == 32 << 10
+    first, second = core_caches()
+    assert 8 << 10 <= first < second <= 1 << 28
+    assert core_caches(tmp_path) == (32 << 10, 1 << 20)
     (tmp_path / "index0").mkdir()
-    assert first_cache(tmp_path) == 32 << 10
+    assert core_caches(tmp_path) == (32 << 10, 1 << 20)
 
 
 def causal(steps: str | int = "steps") -> Graph:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Cache", "caches", "first_cache"]
+__all__ = ["Cache", "caches", "core_caches"]
 
 _SYSTEM = Path("/sys/devices/system/cpu/cpu0/cache")
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
@@ -53,10 +53,15 @@ def _listed(text: str) -> Iterator[int]:
         yield from range(int(first), int(last or first) + 1)
 
 
-def first_cache(system: Path = _SYSTEM, *, otherwise: int = 32 << 10) -> int:
-    """Bytes of the first data cache of a core; a usual size where the system does not say."""
+def core_caches(system: Path = _SYSTEM) -> tuple[int, int]:
+    """Bytes of the first and the second data cache of a core.
+
+    32 KB and 1 MB, usual sizes, where the system does not say.
+    """
+    sizes = {1: 32 << 10, 2: 1 << 20}
     try:
         found = caches(system)
     except (OSError, ValueError):
-        return otherwise
-    return found[0].bytes if found and found[0].level == 1 and found[0].bytes > 0 else otherwise
+        found = []
+    sizes |= {cache.level: cache.bytes for cache in found if cache.bytes > 0}
+    return sizes[1], sizes[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rnnengine._c.caches import first_cache
+from rnnengine._c.caches import core_caches
 from rnnengine.passes.auto import Machine
 from rnnengine.passes.lower import Lowering, check_request
 
@@ -22,4 +22,4 @@ def requested(compute_type: str | None, keep: Iterable[str], isa: str) -> Loweri
     kept = check_request(compute_type, keep)
     if compute_type is None:
         return None
-    return Lowering(compute_type, kept, Machine(first_cache(), isa))
+    return Lowering(compute_type, kept, Machine(*core_caches(), isa))
