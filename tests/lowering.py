@@ -27,13 +27,18 @@ def mixed(seed: int) -> str:
 def lowered(graph: Graph, compute_type: str) -> Graph:
     """The settled graph with the weights of all its layers in a compute type, as far as it has any.
 
-    Layers whose weights arrive at run time, and graphs without layers, stay as they are.
+    Layers whose weights arrive at run time, convolutions of several groups, and graphs that have no
+    other layers stay as they are.
     """
     if compute_type == "float32":
         return graph
     settled = fold(graph)
-    weights = {node.name: node.inputs[1] for node in settled.nodes if len(node.inputs) > 1}
-    found = [weights[choice.node] in settled.constants for choice in choices_of(settled)]
+    weights = {
+        node.name: node.inputs[1]
+        for node in settled.nodes
+        if len(node.inputs) > 1 and node.attrs.get("group", 1) == 1
+    }
+    found = [weights.get(choice.node) in settled.constants for choice in choices_of(settled)]
     return lower(settled, Lowering(compute_type)) if any(found) else settled
 
 
