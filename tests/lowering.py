@@ -13,7 +13,7 @@ from rnnengine.passes.lower import Lowering, lower
 
 Array = np.ndarray[Any, Any]
 
-LOW_TYPES = ("bfloat16", "float16")
+LOW_TYPES = ("bfloat16", "float16", "int8", "int8_fast")
 """Compute types that tests draw besides float32."""
 
 _MIXED = tuple(kind for low in LOW_TYPES for kind in ("float32", low))

@@ -83,6 +83,12 @@ void rnne_accumulate(const rnne_program *program, const rnne_matrix *m, const rn
 void rnne_linear(const rnne_program *program, const rnne_matrix *m, const float *const *rows,
                  float *const *out, size_t n_rows, size_t n, const rnne_act *act, void *area);
 
+/** Bytes of working memory for the convolution of a matrix of k and that many units. */
+int64_t rnne_int8_conv_area(int64_t k, int64_t units);
+/** One row of a convolution of one group whose weights are an int8 matrix with its bias; c->w is not
+ * read. */
+void rnne_int8_conv(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, void *area);
+
 extern const rnne_int8 rnne_int8_scalar;
 extern const rnne_int8 rnne_int8_avx2;
 extern const rnne_int8 rnne_int8_avx2vnni;

@@ -9,7 +9,7 @@
  *
  * k of a chain runs over the channels of the group, then kernel rows, then kernel columns. Weights of
  * a type other than float32 need a single group; halves are widened panel by panel and read by the same
- * kernel. */
+ * kernel, windows of integers are gathered into rows (int8_conv.c). */
 #include "core/checked.h"
 #include "core/matrix.h"
 #include "core/window.h"
@@ -30,6 +30,8 @@ typedef struct layout {
     int64_t group, units, channels; /* units and channels of one group */
     int own_panels;
     int across; /* positions are the rows of the batch: the result has one column */
+    const rnne_matrix *integers; /* int8 weights, and the working memory of their products */
+    void *area;
 } layout;
 
 /* Columns that share one list of taps. */
@@ -119,7 +121,8 @@ static int64_t scratch_of(const layout *l)
     const int64_t phases = rnne_window_phases(&l->col.window);
     return phases > INT64_MAX / 128
                ? INT64_MAX / 2
-               : (taps + rows + cols) * (int64_t)sizeof(rnne_tap) + phases * (int64_t)sizeof(phase);
+               : rnne_align((taps + rows + cols) * (int64_t)sizeof(rnne_tap) +
+                            phases * (int64_t)sizeof(phase));
 }
 
 static rnne_status conv_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
@@ -146,7 +149,9 @@ static rnne_status conv_bind(const rnne_context *ctx, const rnne_instr *in, int6
     int64_t flops = 0;
     simplify(&l);
     *scratch = scratch_of(&l);
-    if (rnne_dtype_of(ctx, w) != RNNE_F32 && rnne_add_product(scratch, k_of(&l), RNNE_PANEL * 4)) {
+    const int64_t dtype = rnne_dtype_of(ctx, w);
+    if (dtype == RNNE_I8 ? rnne_add_product(scratch, 1, rnne_int8_conv_area(k_of(&l), l.units))
+                         : dtype != RNNE_F32 && rnne_add_product(scratch, k_of(&l), RNNE_PANEL * 4)) {
         return RNNE_E_SIZE;
     }
     *cost = rnne_add_product(&flops, rnne_view_count(y), k_of(&l)) ? INT32_MAX : flops / 15 + 30;
@@ -190,11 +195,15 @@ static void run_groups(const rnne_context *ctx, const layout *l, const rnne_conv
         rnne_conv c = *first;
         c.x += g * l->channels * x_channel;
         c.y += g * l->units * y_channel;
-        c.w += unit / RNNE_PANEL * (int64_t)c.w_panel;
+        c.w = c.w ? c.w + unit / RNNE_PANEL * (int64_t)c.w_panel : NULL;
         c.bias += unit / RNNE_PANEL * RNNE_PANEL;
         c.first = (size_t)(unit % RNNE_PANEL);
         c.slope = c.slope ? c.slope + g * l->units : NULL;
-        ctx->program->kernels->conv(&c);
+        if (l->integers) {
+            rnne_int8_conv(ctx->program, l->integers, &c, l->area);
+        } else {
+            ctx->program->kernels->conv(&c);
+        }
     }
 }
 
@@ -254,7 +263,7 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
         return RNNE_OK; /* nothing to do: bind has seen that it can be read */
     }
     const rnne_matrix_size size = w_size(&l);
-    const rnne_matrix w = rnne_matrix_read(ctx, in, &w_at, &size, 0);
+    rnne_matrix w = rnne_matrix_read(ctx, in, &w_at, &size, 0);
     const int64_t k = k_of(&l), taps = l.row.window.kernel * l.col.window.kernel;
     simplify(&l);
     const int64_t every = l.col.window.transposed ? l.col.window.stride : 1;
@@ -276,7 +285,12 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
                 rnne_float(ctx, in, 2)},
         .slope = rnne_f32(ctx, rnne_view_of(ctx, in, 3)),
     };
-    if (w.type == RNNE_W_F32) {
+    w.bias = c.bias;
+    if (rnne_is_int8(&w)) {
+        l.integers = &w;
+        l.area = (char *)scratch + scratch_of(&l);
+    }
+    if (w.type == RNNE_W_F32 || l.integers) {
         run_rows(ctx, &l, c, scratch, x->stride[1], y->stride[1]);
     } else {
         run_halves(ctx, &l, &c, &w, scratch, x->stride[1], y->stride[1]);
