@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
+from lowering import lowered
 from onnx_models import layer
 from rnnengine._c import core, cpu
-from rnnengine.program.opcodes import ACTIVATION_IDS, BINARY_IDS, Opcode
+from rnnengine.program.opcodes import ACTIVATION_IDS, BINARY_IDS, ELEMENT_IDS, Opcode
 from vectors import run_raw
 
 Array = np.ndarray[Any, Any]
@@ -27,6 +29,11 @@ def program(tables: dict[str, Array], constants: list[Array], like: Any) -> core
     return core.Program(
         cpu.chosen(), tables, constants, len(t.symbols), t.n_inputs, t.n_outputs, t.n_slots
     )
+
+
+def outputs_of(like: Any) -> list[Array]:
+    """Room for the outputs of a program, and more."""
+    return [np.zeros(4096, np.float32) for _ in range(like.tables.n_outputs)]
 
 
 def test_a_program_runs_as_it_stands() -> None:
@@ -76,6 +83,23 @@ def test_a_constant_smaller_than_its_buffer_is_refused() -> None:
         context.execute([4, 2], [np.ones((4, 2, 5), np.float32)], [])
 
 
+def test_weights_of_two_bytes_stand_only_where_weights_do() -> None:
+    """A buffer of halves is a constant, of its own size, and an operand that is a matrix."""
+    graph = lowered(rn.load(layer("LSTM", 9, 5))._form.graph, "bfloat16")
+    made = rn.Model(graph)._form.compiled
+    tables = made.tables.tables
+    buffers = tables["buffers"]
+    assert (buffers[:, 2] == ELEMENT_IDS["bf16"]).sum() == 2
+    for row, dtype in itertools.product(range(len(buffers)), ELEMENT_IDS.values()):
+        changed = {**tables, "buffers": buffers.copy()}
+        if buffers[row, 2] == dtype:
+            continue
+        changed["buffers"][row, 2] = dtype
+        with pytest.raises((RuntimeError, MemoryError)):
+            context = core.Context(program(changed, made.constants, made))
+            context.execute([4, 2], [np.ones((4, 2, 5), np.float32)], outputs_of(made))
+
+
 def test_sizes_that_overflow_are_refused() -> None:
     made = compiled()
     context = core.Context(made.plan.program)
@@ -95,6 +119,12 @@ def test_numbers_shared_with_c_are_the_same(root: Path) -> None:
         n.lower(): int(i) for n, i in re.findall(r"RNNE_([A-Z_]+) = (\d+),? *(?:/\*|\n)", header)
     }
     assert {k: found[k.lower()] for k in BINARY_IDS} == BINARY_IDS
+    header = (root / "src_c/core/program.h").read_text()
+    listed = re.search(r"typedef enum rnne_dtype \{(.*?)\}", header, re.S)
+    assert listed is not None
+    found = {n.lower(): int(i) for n, i in re.findall(r"RNNE_(\w+) = (\d+)", listed[1])}
+    assert found.pop("dtype_count") == len(ELEMENT_IDS)
+    assert found == ELEMENT_IDS
     source = (root / "src_c/core/program.c").read_text()
     listed = re.search(r"ops\[\] = \{(.*?)\};", source, re.S)
     assert listed is not None

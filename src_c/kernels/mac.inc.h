@@ -25,7 +25,28 @@ INLINE void mac_weight(vf *acc, vf weight, size_t k, const float *const *rows, c
     }
 }
 
-/* acc += w * row for k in [0, n_k): w is [panel][k][gate][16], already moved to the first vector.
+/* How a vector of weights is read. A place holds a float, a binary16 number, or two bfloat16 ones: an even
+ * k in the low half of a 32-bit lane and the next k in the high half, each of which, moved up, is the
+ * float32 of the same number. */
+enum { READ_F32, READ_F16, READ_LOW, READ_HIGH };
+
+INLINE const char *place_of(const void *w, size_t place, const int HOW)
+{
+    return (const char *)w + place * (HOW == READ_F16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+INLINE vf read_weights(const char *at, const int HOW)
+{
+    switch (HOW) {
+    case READ_F16: return vf_load_f16((const uint16_t *)(const void *)at);
+    case READ_LOW: return vi_float(vi_shl(vi_load((const uint16_t *)(const void *)at), 16));
+    case READ_HIGH:
+        return vi_float(vi_and(vi_load((const uint16_t *)(const void *)at), vi_set1(-0x10000)));
+    default: return vf_load((const float *)(const void *)at);
+    }
+}
+
+/* acc += w * row for one k; panels lie panel_stride places apart.
  *
  * A panel may be larger than the nearest cache, and blocks of rows that follow each other read it again
  * from the next one; asking for weights PREFETCH_BYTES ahead hides that. A single row takes weights as
@@ -33,85 +54,56 @@ INLINE void mac_weight(vf *acc, vf weight, size_t k, const float *const *rows, c
  *
  * In registers, besides the accumulators: all values of the rows and one weight, or all weights and one
  * value, whichever are fewer. */
-INLINE void mac(vf *acc, const float *w, size_t panel_stride, size_t n_k, const float *const *rows,
-                const int ROWS, const int PANELS, const int GATES, const int VECS)
+INLINE void mac_k(vf *acc, const void *w, size_t panel_stride, size_t k, const float *const *rows,
+                  const int HOW, const int ROWS, const int PANELS, const int GATES, const int VECS)
 {
     const int BY_ROW = ROWS > PANELS * GATES * VECS;
-    for (size_t k = 0; k < n_k; k++, w += GATES * RNNE_PANEL) {
-        vf weight[MAX_ACC];
-        UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
-        {
-            const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
-            const float *at = w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES;
-            if (v == 0 && ROWS > 1 && PREFETCH_BYTES > 0) {
-                __builtin_prefetch((const char *)at + PREFETCH_BYTES, 0, 3);
-            }
-            weight[i] = ROWS > 1 ? vf_keep(vf_load(at)) : vf_load(at);
-            if (!BY_ROW) {
-                mac_weight(acc + i, weight[i], k, rows, ROWS, PANELS * GATES * VECS);
-            }
-        }
-        UNROLL for (int r = 0; BY_ROW && r < ROWS; r++)
-        {
-            const vf x = vf_keep(vf_set1(rows[r][k]));
-            UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
-            {
-                vf *a = acc + r * PANELS * GATES * VECS + i;
-                *a = vf_fma(x, weight[i], *a);
-            }
-        }
-    }
-}
-
-/* The same for binary16 weights. */
-INLINE void mac_f16(vf *acc, const uint16_t *w, size_t panel_stride, size_t n_k,
-                    const float *const *rows, const int ROWS, const int PANELS, const int GATES,
-                    const int VECS)
-{
-    for (size_t k = 0; k < n_k; k++, w += GATES * RNNE_PANEL) {
-        UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
-        {
-            const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
-            mac_weight(acc + i,
-                       vf_load_f16(w + (size_t)p * panel_stride + g * RNNE_PANEL + v * VF_LANES), k,
-                       rows, ROWS, PANELS * GATES * VECS);
-        }
-    }
-}
-
-/* One half of a register of bfloat16 pairs: a 32-bit lane holds an even k in its low half and the next k
- * in its high half, and each half, moved up, is the float32 of the same number. */
-INLINE vf widen_half(const uint16_t *pairs, const int HIGH)
-{
-    const vi both = vi_load(pairs);
-    return vi_float(HIGH ? vi_and(both, vi_set1(-0x10000)) : vi_shl(both, 16));
-}
-
-/* acc += w * row for one k of a pair, from weights that start with the pair. */
-INLINE void mac_half(vf *acc, const uint16_t *w, size_t panel_stride, size_t k,
-                     const float *const *rows, const int HIGH, const int ROWS, const int PANELS,
-                     const int GATES, const int VECS)
-{
+    vf weight[MAX_ACC];
     UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
     {
         const int p = i / VECS / GATES, g = i / VECS % GATES, v = i % VECS;
-        const uint16_t *pairs = w + (size_t)p * panel_stride + 2 * (g * RNNE_PANEL + v * VF_LANES);
-        mac_weight(acc + i, widen_half(pairs, HIGH), k, rows, ROWS, PANELS * GATES * VECS);
+        const char *at = place_of(
+            w, (size_t)p * panel_stride + (size_t)(g * RNNE_PANEL + v * VF_LANES), HOW);
+        if (v == 0 && ROWS > 1 && PREFETCH_BYTES > 0 && HOW != READ_HIGH) {
+            __builtin_prefetch(at + PREFETCH_BYTES, 0, 3);
+        }
+        weight[i] = ROWS > 1 ? vf_keep(read_weights(at, HOW)) : read_weights(at, HOW);
+        if (!BY_ROW) {
+            mac_weight(acc + i, weight[i], k, rows, ROWS, PANELS * GATES * VECS);
+        }
+    }
+    UNROLL for (int r = 0; BY_ROW && r < ROWS; r++)
+    {
+        const vf x = vf_keep(vf_set1(rows[r][k]));
+        UNROLL for (int i = 0; i < PANELS * GATES * VECS; i++)
+        {
+            vf *a = acc + r * PANELS * GATES * VECS + i;
+            *a = vf_fma(x, weight[i], *a);
+        }
     }
 }
 
-/* The same for bfloat16 weights [panel][k/2][gate][16][2]. */
-INLINE void mac_bf16(vf *acc, const uint16_t *w, size_t panel_stride, size_t n_k,
-                     const float *const *rows, const int ROWS, const int PANELS, const int GATES,
-                     const int VECS)
+/* The same for k in [0, n_k): w is [panel][k][gate][16], already moved to the first vector. */
+INLINE void mac(vf *acc, const void *w, size_t panel_stride, size_t n_k, const float *const *rows,
+                const int HOW, const int ROWS, const int PANELS, const int GATES, const int VECS)
+{
+    for (size_t k = 0; k < n_k; k++, w = place_of(w, (size_t)GATES * RNNE_PANEL, HOW)) {
+        mac_k(acc, w, panel_stride, k, rows, HOW, ROWS, PANELS, GATES, VECS);
+    }
+}
+
+/* The same for pairs, [panel][k/2][gate][16][2]. */
+INLINE void mac_pairs(vf *acc, const void *w, size_t panel_stride, size_t n_k,
+                      const float *const *rows, const int ROWS, const int PANELS, const int GATES,
+                      const int VECS)
 {
     size_t k = 0;
-    for (; k + 1 < n_k; k += 2, w += GATES * RNNE_PANEL * 2) {
-        mac_half(acc, w, panel_stride, k, rows, 0, ROWS, PANELS, GATES, VECS);
-        mac_half(acc, w, panel_stride, k + 1, rows, 1, ROWS, PANELS, GATES, VECS);
+    for (; k + 1 < n_k; k += 2, w = place_of(w, (size_t)GATES * RNNE_PANEL, READ_LOW)) {
+        mac_k(acc, w, panel_stride, k, rows, READ_LOW, ROWS, PANELS, GATES, VECS);
+        mac_k(acc, w, panel_stride, k + 1, rows, READ_HIGH, ROWS, PANELS, GATES, VECS);
     }
     if (k < n_k) {
-        mac_half(acc, w, panel_stride, k, rows, 0, ROWS, PANELS, GATES, VECS);
+        mac_k(acc, w, panel_stride, k, rows, READ_LOW, ROWS, PANELS, GATES, VECS);
     }
 }
 
@@ -120,20 +112,14 @@ INLINE void mac_matrix(vf *acc, const rnne_matrix *m, size_t panel, int first,
                        const float *const *rows, const int TYPE, const int ROWS, const int PANELS,
                        const int GATES, const int VECS)
 {
-    const size_t lanes = (size_t)GATES * RNNE_PANEL;
-    const int lane = first * VF_LANES;
+    const int HOW = TYPE == RNNE_W_F16 ? READ_F16 : TYPE == RNNE_W_BF16 ? READ_LOW : READ_F32;
+    const size_t depth = TYPE == RNNE_W_BF16 ? m->k / 2 + m->k % 2 : m->k;
+    const size_t stride = depth * (size_t)GATES * RNNE_PANEL;
+    const void *w = place_of(m->w, panel * stride + (size_t)(first * VF_LANES), HOW);
     if (TYPE == RNNE_W_BF16) {
-        const size_t stride = lanes * (m->k + m->k % 2);
-        mac_bf16(acc, (const uint16_t *)m->w + panel * stride + 2 * lane, stride, m->k, rows, ROWS,
-                 PANELS, GATES, VECS);
-    } else if (TYPE == RNNE_W_F16) {
-        const size_t stride = lanes * m->k;
-        mac_f16(acc, (const uint16_t *)m->w + panel * stride + lane, stride, m->k, rows, ROWS, PANELS,
-                GATES, VECS);
+        mac_pairs(acc, w, stride, m->k, rows, ROWS, PANELS, GATES, VECS);
     } else {
-        const size_t stride = lanes * m->k;
-        mac(acc, (const float *)m->w + panel * stride + lane, stride, m->k, rows, ROWS, PANELS, GATES,
-            VECS);
+        mac(acc, w, stride, m->k, rows, HOW, ROWS, PANELS, GATES, VECS);
     }
 }
 

@@ -61,29 +61,23 @@ static void accumulate(const rnne_matrix *m, const rnne_sums *sums)
     kernels[m->type][m->gates - 1](m, sums);
 }
 
-/* Two k of bfloat16 pairs lie 32 numbers apart for each of `lanes` / 16 gates; of an odd k, one counts. */
-static void widen_bf16(const uint16_t *w, size_t lanes, size_t k, float *out)
-{
-    for (size_t i = 0; i < k; i += 2, w += 2 * lanes, out += 2 * lanes) {
-        for (size_t lane = 0; lane < lanes; lane += VF_LANES) {
-            vf_store(out + lane, widen_half(w + 2 * lane, 0));
-            if (i + 1 < k) {
-                vf_store(out + lanes + lane, widen_half(w + 2 * lane, 1));
-            }
-        }
-    }
-}
-
+/* Pairs of k become two rows of lanes; of an odd k, one counts. */
 static void widen(const rnne_matrix *m, size_t panel, float *out)
 {
     const size_t lanes = m->gates * RNNE_PANEL;
-    const uint16_t *w = m->w;
-    if (m->type == RNNE_W_BF16) {
-        widen_bf16(w + panel * lanes * (m->k + m->k % 2), lanes, m->k, out);
-        return;
-    }
-    for (size_t i = 0; i < lanes * m->k; i += VF_LANES) {
-        vf_store(out + i, vf_load_f16(w + panel * lanes * m->k + i));
+    const int pairs = m->type == RNNE_W_BF16;
+    const size_t depth = pairs ? m->k / 2 + m->k % 2 : m->k;
+    const int how = pairs ? READ_LOW : READ_F16;
+    for (size_t i = 0; i < depth; i++) {
+        const void *w = place_of(m->w, (panel * depth + i) * lanes, how);
+        float *to = out + i * lanes * (pairs ? 2 : 1);
+        for (size_t lane = 0; lane < lanes; lane += VF_LANES) {
+            const char *at = place_of(w, lane, how);
+            vf_store(to + lane, pairs ? read_weights(at, READ_LOW) : read_weights(at, READ_F16));
+            if (pairs && 2 * i + 1 < m->k) {
+                vf_store(to + lanes + lane, read_weights(at, READ_HIGH));
+            }
+        }
     }
 }
 
