@@ -85,17 +85,6 @@ class Loaded:
         self.compute_type = compute_type_of(self.graph)
 
 
-def runs(compute_type: str) -> bool:
-    """Whether the engine has kernels of a compute type."""
-    try:
-        rn.Model(network(), compute_type=compute_type)
-    except RuntimeError:
-        return False
-    return True
-
-
-needs_int8 = pytest.mark.skipif(not runs("int8"), reason="the engine has no int8 kernels yet")
-
 LAYERS = ["conv", "depth", "block.gru", "block.lstm", "product", "head"]
 
 
@@ -148,10 +137,7 @@ def test_the_engine_computes_with_the_rounded_weights(compute_type: str) -> None
     assert "layer" not in repr(plain)
 
 
-@pytest.mark.parametrize(
-    "compute_type",
-    [pytest.param(t, marks=needs_int8 if "int8" in t else ()) for t in COMPUTE_TYPES],
-)
+@pytest.mark.parametrize("compute_type", COMPUTE_TYPES)
 def test_the_oracle_judges_by_the_rounded_weights(compute_type: str) -> None:
     small = rn.Model(network(), compute_type=compute_type)
     x = feed(small)
@@ -324,7 +310,6 @@ def causal(steps: str | int = "steps") -> Graph:
     return graph.with_(nodes=nodes, constants=constants)
 
 
-@needs_int8
 def test_snapshots_belong_to_a_compute_type() -> None:
     graph = causal()
     models = {t: rn.Model(graph, compute_type=t) for t in ("float32", *COMPUTE_TYPES)}

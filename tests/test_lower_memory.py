@@ -12,14 +12,10 @@ import pytest
 
 import rnnengine as rn
 from rnnengine.graph import as_lowered
-from test_lower import runs
-
-needs_int8 = pytest.mark.skipif(not runs("int8"), reason="the engine has no int8 kernels yet")
 
 Array = np.ndarray[Any, Any]
 
 
-@needs_int8
 @pytest.mark.parametrize("loaded", ["graph", "file"])
 def test_memory(loaded: str, tmp_path: Path) -> None:
     """Bytes of all weights that a model keeps, in its graph and in its programs."""
@@ -70,7 +66,7 @@ def _lstm(hidden: int) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("compute_type", ["bfloat16", pytest.param("int8", marks=needs_int8)])
+@pytest.mark.parametrize("compute_type", ["bfloat16", "int8"])
 def test_no_array_of_float32_weights_survives(compute_type: str) -> None:
     """Whatever NumPy array the process still has is smaller than the weights."""
     content = _lstm(160)

@@ -20,13 +20,11 @@ from rnnengine.importers import load_graph
 from rnnengine.importers.native import KEY, pack
 from rnnengine.importers.safetensors import parse
 from rnnengine.ops import evaluate
-from test_lower import Loaded, network, runs, written
+from test_lower import Loaded, network, written
 from test_native import ODD, places
 
 Array = np.ndarray[Any, Any]
 X = np.random.default_rng(4).standard_normal((1, 10, 9)).astype(np.float32)
-
-needs_int8 = pytest.mark.skipif(not runs("int8"), reason="the engine has no int8 kernels yet")
 
 
 def lowered(compute_type: str) -> Graph:
@@ -98,9 +96,7 @@ def test_a_model_in_float32_is_written_as_before() -> None:
 
 
 @pytest.mark.parametrize("mapped", [False, True])
-@pytest.mark.parametrize(
-    "compute_type", ["bfloat16", "float16", pytest.param("int8", marks=needs_int8)]
-)
+@pytest.mark.parametrize("compute_type", ["bfloat16", "float16", "int8"])
 def test_models_are_saved_and_loaded(compute_type: str, mapped: bool, tmp_path: Path) -> None:
     model = rn.Model(network(), compute_type=compute_type, keep="head")
     path = tmp_path / "m.rnne"
@@ -118,7 +114,7 @@ def test_models_are_saved_and_loaded(compute_type: str, mapped: bool, tmp_path: 
     assert "  computed   head: Gemm in float32 (kept)" in str(shown)
 
 
-@pytest.mark.parametrize("compute_type", ["bfloat16", pytest.param("int8", marks=needs_int8)])
+@pytest.mark.parametrize("compute_type", ["bfloat16", "int8"])
 def test_a_mapped_file_is_not_copied(compute_type: str, tmp_path: Path) -> None:
     path = tmp_path / "m.rnne"
     rn.save(rn.Model(network(64), compute_type=compute_type), path)
@@ -256,14 +252,11 @@ def test_an_exported_model_is_in_float32() -> None:
     )
 
 
-_RUNNING = [t for t in ("bfloat16", "int8") if runs(t)]
-
-
 def _small(compute_type: str) -> bytes:
     return pack(Loaded(written("steps"), compute_type=compute_type).graph)
 
 
-@pytest.mark.parametrize("compute_type", _RUNNING)
+@pytest.mark.parametrize("compute_type", ["bfloat16", "int8"])
 def test_any_change_of_the_description_is_refused_or_means_something(compute_type: str) -> None:
     """Never another exception than those of the engine, and never a crash while it runs."""
     content = _small(compute_type)
@@ -288,7 +281,7 @@ def test_any_change_of_the_description_is_refused_or_means_something(compute_typ
     assert refused > 300
 
 
-@pytest.mark.parametrize("compute_type", _RUNNING)
+@pytest.mark.parametrize("compute_type", ["bfloat16", "int8"])
 def test_any_changed_byte_is_refused_or_means_something(compute_type: str) -> None:
     content = _small(compute_type)
     draw = random.Random(1)
