@@ -14,8 +14,10 @@ import pytest
 
 import rnnengine as rn
 from cases import case
+from conv_cases import case as convolution
 from engine import bits, load
 from lowering import lowered, mixed
+from random_graphs import random_graph
 from rnnengine._c import core, cpu
 from rnnengine.graph import TensorType, Value, substitute
 from stacks import stack
@@ -111,6 +113,18 @@ def test_masked_layers_are_shared_too(seed: int) -> None:
         context.execute([sizes_of[s] for s in compiled.symbols], inputs, outputs, threads)
         got = dict(zip(names, outputs, strict=True))
         assert all(np.array_equal(bits(got[name]), bits(want[name])) for name in want), threads
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_elementwise_operators_are_shared(block: int) -> None:
+    """Slices handed out to 2, 3 and 4 threads, convolutions among them: the same bits."""
+    for seed in range(15 * block, 15 * (block + 1)):
+        graph = random_graph(seed).content
+        for model in (rn.load(graph), rn.load(convolution(seed).model(constant=seed % 2 == 0))):
+            alone = _run(model, seed, 1)
+            for threads in (2, 3, 4):
+                for one, many in zip(alone, _run(model, seed, -threads), strict=True):
+                    assert np.array_equal(bits(one), bits(many)), (seed, threads)
 
 
 @pytest.mark.parametrize("block", range(4))

@@ -331,7 +331,7 @@ int64_t rnne_context_worth(const rnne_context *ctx, double nanoseconds, int64_t 
 int rnne_context_crew(const rnne_context *ctx, int64_t wanted)
 {
     if (wanted > 1 && *ctx->workers == 0) {
-        *ctx->workers = rnne_pool_take(ctx->threads < 0 ? -ctx->threads : ctx->threads);
+        *ctx->workers = rnne_pool_take(abs(ctx->threads), ctx->threads < 0);
     }
     return wanted < *ctx->workers || *ctx->workers == 0 ? (int)wanted : *ctx->workers;
 }

@@ -19,7 +19,7 @@ static void meet(void *argument, int worker, int workers)
 int rnne_meet(int threads, size_t rounds)
 {
     meeting m = {.rounds = rounds};
-    const int workers = rnne_pool_take(threads);
+    const int workers = rnne_pool_take(threads, 1);
     if (workers > 1) {
         rnne_barrier_init(&m.barrier);
         rnne_pool_run(meet, &m, workers);

@@ -6,10 +6,21 @@
 #include <string.h>
 
 #include "core/loop.h"
+#include "core/share.h"
 
 static int64_t nanoseconds(int64_t elements, int64_t each_hundredth)
 {
     return elements < INT32_MAX ? elements * each_hundredth / 100 + 5 : INT32_MAX;
+}
+
+/* Hundredths of a nanosecond an element. */
+enum { UNARY_COST = 80, BINARY_COST = 10, SOFTMAX_COST = 150 };
+
+static void share(const rnne_context *ctx, const rnne_instr *in, rnne_elements *run,
+                  const rnne_view *const *views, int n, int keep_last, int64_t each)
+{
+    const double cost = (double)nanoseconds(rnne_view_count(views[0]), each);
+    rnne_share_elements(ctx, in, run, views, n, keep_last, cost);
 }
 
 static rnne_status bind_pair(const rnne_context *ctx, const rnne_instr *in, int64_t each,
@@ -37,22 +48,21 @@ static int is_f32(const rnne_context *ctx, const rnne_instr *in)
 static rnne_status unary_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                               int64_t *cost)
 {
-    rnne_status s = bind_pair(ctx, in, 80, cost);
+    rnne_status s = bind_pair(ctx, in, UNARY_COST, cost);
     *scratch = 0;
     return s == RNNE_OK && !(is_f32(ctx, in) && rnne_act_known(rnne_int(ctx, in, 0))) ? RNNE_E_SHAPE
                                                                                      : s;
 }
 
-static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+static void unary_elements(const rnne_context *ctx, const rnne_instr *in,
+                           const rnne_view *const *views)
 {
-    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
     const float *x = rnne_f32(ctx, views[0]);
     float *y = rnne_f32(ctx, views[1]);
     const int32_t id = (int32_t)rnne_int(ctx, in, 0);
     const float a = rnne_float(ctx, in, 0), b = rnne_float(ctx, in, 1), c = rnne_float(ctx, in, 2);
     const rnne_kernels *k = ctx->program->kernels;
     rnne_loop loop;
-    (void)scratch;
     for (int more = rnne_loop_start(&loop, views, 2, 0); more; more = rnne_loop_next(&loop)) {
         const float *from = x + loop.offset[0];
         float *to = y + loop.offset[1];
@@ -64,6 +74,13 @@ static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void
             k->unary(id, a, b, c, from + i * loop.inner_stride[0], to + i * loop.inner_stride[1], 1);
         }
     }
+}
+
+static rnne_status unary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
+    (void)scratch;
+    share(ctx, in, unary_elements, views, 2, 0, UNARY_COST);
     return RNNE_OK;
 }
 
@@ -120,30 +137,36 @@ static rnne_status binary_i32(const rnne_context *ctx, const rnne_view *const *v
 static rnne_status binary_bind(const rnne_context *ctx, const rnne_instr *in, int64_t *scratch,
                                int64_t *cost)
 {
-    rnne_status s = bind_pair(ctx, in, 10, cost);
+    rnne_status s = bind_pair(ctx, in, BINARY_COST, cost);
     *scratch = 0;
     return s == RNNE_OK && !binary_known(ctx, in) ? RNNE_E_SHAPE : s;
 }
 
-static rnne_status binary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+static void binary_elements(const rnne_context *ctx, const rnne_instr *in,
+                            const rnne_view *const *views)
 {
-    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1),
-                                rnne_view_of(ctx, in, 2)};
-    if (!is_f32(ctx, in)) {
-        return binary_i32(ctx, views, rnne_int(ctx, in, 0));
-    }
     const float *a = rnne_f32(ctx, views[0]), *b = rnne_f32(ctx, views[1]);
     float *y = rnne_f32(ctx, views[2]);
     const int32_t op = (int32_t)rnne_int(ctx, in, 0);
     const rnne_kernels *k = ctx->program->kernels;
     rnne_loop loop;
-    (void)scratch;
     for (int more = rnne_loop_start(&loop, views, 3, 0); more; more = rnne_loop_next(&loop)) {
         const float *left = a + loop.offset[0], *right = b + loop.offset[1];
         float *to = y + loop.offset[2];
         k->binary(op, left, loop.inner_stride[0], right, loop.inner_stride[1], to,
                   loop.inner_stride[2], (size_t)loop.inner);
     }
+}
+
+static rnne_status binary_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1),
+                                rnne_view_of(ctx, in, 2)};
+    (void)scratch;
+    if (!is_f32(ctx, in)) {
+        return binary_i32(ctx, views, rnne_int(ctx, in, 0));
+    }
+    share(ctx, in, binary_elements, views, 3, 0, BINARY_COST);
     return RNNE_OK;
 }
 
@@ -183,7 +206,7 @@ static rnne_status softmax_bind(const rnne_context *ctx, const rnne_instr *in, i
                                 int64_t *cost)
 {
     const rnne_view *x = rnne_view_of(ctx, in, 0), *y = rnne_view_of(ctx, in, 1);
-    rnne_status s = bind_pair(ctx, in, 150, cost);
+    rnne_status s = bind_pair(ctx, in, SOFTMAX_COST, cost);
     *scratch = 0;
     return s == RNNE_OK && !(y->rank >= 1 && rnne_view_is(ctx, x, y->rank, RNNE_F32) &&
                              rnne_view_is(ctx, y, y->rank, RNNE_F32))
@@ -191,18 +214,24 @@ static rnne_status softmax_bind(const rnne_context *ctx, const rnne_instr *in, i
                : s;
 }
 
-static rnne_status softmax_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+static void softmax_rows(const rnne_context *ctx, const rnne_instr *in,
+                         const rnne_view *const *views)
 {
-    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
     const float *x = rnne_f32(ctx, views[0]);
     float *y = rnne_f32(ctx, views[1]);
     const int logarithm = (int)rnne_int(ctx, in, 0);
     rnne_loop loop;
-    (void)scratch;
     for (int more = rnne_loop_start(&loop, views, 2, 1); more; more = rnne_loop_next(&loop)) {
         ctx->program->kernels->softmax(x + loop.offset[0], y + loop.offset[1], (size_t)loop.inner,
                                        logarithm);
     }
+}
+
+static rnne_status softmax_run(const rnne_context *ctx, const rnne_instr *in, void *scratch)
+{
+    const rnne_view *views[] = {rnne_view_of(ctx, in, 0), rnne_view_of(ctx, in, 1)};
+    (void)scratch;
+    share(ctx, in, softmax_rows, views, 2, 1, SOFTMAX_COST);
     return RNNE_OK;
 }
 

@@ -99,6 +99,7 @@ static void direct(const rnne_pass *p, const rnne_place *at)
     }
     if (helpers_slow(t, p->parties)) {
         atomic_store_explicit(&t->until, at->s + 1, memory_order_relaxed);
+        rnne_pool_crowded();
         return;
     }
     arrived = arrived < t->most ? arrived : t->most - 1;

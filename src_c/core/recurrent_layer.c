@@ -146,10 +146,13 @@ static int64_t take(int64_t *total, int64_t count, int64_t size, int *bad)
 
 double rnne_layer_step_cost(const rnne_layer *l)
 {
-    /* A nanosecond: 100 operations, 100 bytes of recurrent weights, half a unit's activations. */
+    /* A nanosecond: 100 operations, 100 bytes of weights that are read for one row, half a unit's
+     * activations. */
     const double units = (double)l->directions * (double)l->hidden, rows = (double)l->batch;
-    const double recurrent = units * (double)l->gates * (double)l->out * (rows < 2.0 ? 4.0 : 2.0 * rows);
-    const double input = units * (double)l->gates * (double)l->inputs * 2.0 * rows;
+    const double alone = rows < 2.0 ? 4.0 : 2.0 * rows;
+    const double recurrent = units * (double)l->gates * (double)l->out * alone;
+    const double input = units * (double)l->gates * (double)l->inputs *
+                         (l->steps == 1 ? alone : 2.0 * rows);
     return (recurrent + input) / 100.0 + 2.0 * units * rows;
 }
 

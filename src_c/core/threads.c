@@ -8,6 +8,9 @@
 
 /* Rounds of spinning before sleep: ten to twenty microseconds. */
 #define SPINS 500
+/* Calls in a row that get no workers after one that other processes slowed, at most; it is twice as
+ * many after the next one. */
+#define MOST_PAUSE 63
 
 int64_t rnne_wait_while(atomic_int *word, int value, atomic_int *asleep)
 {
@@ -71,6 +74,9 @@ static struct pool {
     atomic_int resting; /* 1 while no call holds the pool: workers sleep at once */
     /* Changed by the holder only: threads besides the callers; how many of them keep off that core. */
     int started, placed, core;
+    /* Calls that are to get no workers yet, and how many it was last time. */
+    int alone, pause;
+    atomic_int crowded; /* this call was */
     rnne_job *job;
     void *argument;
     int workers;
@@ -149,6 +155,8 @@ static void forget(void)
     atomic_store(&pool.asleep, 0);
     atomic_store(&pool.resting, 1);
     pool.started = pool.placed = 0;
+    atomic_store(&pool.crowded, 0);
+    pool.alone = pool.pause = 0;
 }
 
 static void start(int wanted)
@@ -188,11 +196,16 @@ static void place(void)
     pool.placed = known;
 }
 
-int rnne_pool_take(int wanted)
+int rnne_pool_take(int wanted, int insist)
 {
     int expected = 0;
     wanted = wanted < RNNE_MAX_THREADS ? wanted : RNNE_MAX_THREADS;
     if (wanted < 2 || !atomic_compare_exchange_strong(&pool.taken, &expected, 1)) {
+        return 1;
+    }
+    if (pool.alone > 0 && !insist) {
+        pool.alone--;
+        atomic_store(&pool.taken, 0);
         return 1;
     }
     start(wanted - 1);
@@ -205,8 +218,16 @@ int rnne_pool_take(int wanted)
     return pool.started + 1 < wanted ? pool.started + 1 : wanted;
 }
 
+void rnne_pool_crowded(void)
+{
+    atomic_store_explicit(&pool.crowded, 1, memory_order_relaxed);
+}
+
 void rnne_pool_release(void)
 {
+    const int crowded = atomic_exchange_explicit(&pool.crowded, 0, memory_order_relaxed);
+    pool.pause = !crowded ? 0 : pool.pause < MOST_PAUSE ? 2 * pool.pause + 1 : pool.pause;
+    pool.alone = pool.pause;
     atomic_store_explicit(&pool.resting, 1, memory_order_relaxed);
     atomic_store(&pool.taken, 0);
 }

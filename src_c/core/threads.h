@@ -23,9 +23,12 @@
 typedef void rnne_job(void *argument, int worker, int workers);
 
 /** Take the pool for a call of up to `wanted` threads, this one included; returns how many there
- * are. Above 1 the pool is held until rnne_pool_release. */
-int rnne_pool_take(int wanted);
+ * are. Above 1 the pool is held until rnne_pool_release. After calls whose workers were no help, some
+ * get none unless they insist. */
+int rnne_pool_take(int wanted, int insist);
 void rnne_pool_release(void);
+/** Say that the workers of the call under way do not get the time to be a help. */
+void rnne_pool_crowded(void);
 /** Run a job on `workers` threads of the pool that this thread holds, and wait for all of them. */
 void rnne_pool_run(rnne_job *job, void *argument, int workers);
 /** The same without waiting for anybody to come: a worker that is not there when the caller's part is
