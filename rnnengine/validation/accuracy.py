@@ -85,9 +85,10 @@ class Accuracy:
 
     def __str__(self) -> str:
         asked = "" if math.isinf(self.allowed) else f", {self.allowed:g} allowed"
+        titles = ("max abs", "rms", self.baseline, "rms")
         lines = [
             f"{self.compute_type} and {self.baseline} against float64{asked}:",
-            f"  {'inputs':<12} {'output':<16} {'max abs':>9} {'rms':>9} {self.baseline:>9} {'rms':>9}",
+            f"  {'inputs':<12} {'output':<16}" + "".join(f" {title:>9}" for title in titles),
         ]
         if self.baseline != "float32":
             lines.insert(1, f"  the file holds weights in {self.baseline}: float64 is of these")
