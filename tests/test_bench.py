@@ -46,6 +46,20 @@ def test_layer_benchmark_writes_a_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_layer_benchmark_of_compute_types_writes_a_record(tmp_path: Path) -> None:
+    from rnnengine.bench.tables import markdown
+
+    options = ["--cells", "LSTM", "--hidden", "32", "--steps", "1", "5", "--rounds", "1"]
+    options += ["--compute-type", "int8", "auto", "--peers", "onnxruntime, int8"]
+    written = _bench(tmp_path, "layer", *options)
+    names = {"rnnengine", "rnnengine, int8", "rnnengine, auto", "onnxruntime, int8"}
+    assert all(set(row["timings"]) == names for row in written["results"])
+    apart = written["results"][0]["max_abs_difference"]
+    assert 0 < apart["rnnengine, int8"] < 2e-2
+    assert "| LSTM H=32 T=5, us |" in markdown(written)
+
+
+@pytest.mark.slow
 def test_model_benchmark_writes_a_record(tmp_path: Path) -> None:
     """A file without state of its own: a run of one step."""
     digits = ROOT / "examples" / "digits" / "digits.onnx"
