@@ -311,12 +311,13 @@ def test_what_is_not_finite_excuses_nothing() -> None:
 GOLDEN = Path(__file__).parent / "golden" / "quantised"
 
 
+@pytest.mark.parametrize("compute_type", [None, "float32", "int8_fast"])
 @pytest.mark.parametrize("name", ["lstm_dynamic", "matmulinteger_int8_rows", "gru_dynamic_rows"])
-def test_files_that_were_quantised_before(name: str) -> None:
+def test_files_that_were_quantised_before(name: str, compute_type: str | None) -> None:
     """onnxruntime rounds the activations of these to 8 bits, which is no fault of the engine."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     path = GOLDEN / f"{name}.onnx"
-    model = rn.load(path, compute_type="float32")
+    model = rn.load(path, compute_type=compute_type)
     found = rn.validate(model, source=path, against="onnxruntime")
     assert found.passed, found
     errors = [o.reference.max_abs for s in found.samples for o in s.outputs if o.reference]
