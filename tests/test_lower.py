@@ -142,7 +142,9 @@ def test_the_oracle_judges_by_the_rounded_weights(compute_type: str) -> None:
     small = rn.Model(network(), compute_type=compute_type)
     x = feed(small)
     expected = evaluate(small.imported_graph({"steps": 7}), {"x": x})["y"]
-    tolerance = {"int8": 2e-4, "int8_fast": 0.05}.get(compute_type, 2e-6)  # activations of 8 bits
+    # Activations are rounded to 1/32639 or 1/127 of the largest of a row, five layers one after the
+    # other: some 1e-5 and 2e-3 where errors add like those of independent numbers.
+    tolerance = {"int8": 5e-5, "int8_fast": 1e-2}.get(compute_type, 2e-6)
     np.testing.assert_allclose(small.run(x), expected, rtol=0, atol=tolerance)
     full = evaluate(Loaded(network()).graph, {"x": x})["y"]
     assert 1e-6 < np.abs(full - expected).max() < 0.1, "it is another model, but close"

@@ -12,6 +12,8 @@ import pytest
 
 import rnnengine as rn
 from rnnengine.graph import as_lowered
+from rnnengine.graph.lowered import COMPUTE_TYPES
+from test_lower import network
 
 Array = np.ndarray[Any, Any]
 
@@ -80,6 +82,17 @@ def test_no_array_of_float32_weights_survives(compute_type: str) -> None:
     assert largest < 4 * 4 * 160 * 160
     plain = rn.load(content, architecture=net)
     assert max(a.nbytes for a in _arrays()) >= 4 * 4 * 160 * 160, plain
+
+
+@pytest.mark.parametrize("compute_type", COMPUTE_TYPES)
+def test_no_layer_of_any_kind_keeps_float32_weights(compute_type: str) -> None:
+    """No float32 array of program or graph is as large as the weights of the smallest layer."""
+    model = rn.Model(network(128, 128), compute_type=compute_type, keep="head")
+    model.run(np.ones((1, 128, 4), np.float32))
+    floats = [a for a in model._form.compiled.constants if a.dtype == np.float32]
+    floats += [np.asarray(v) for v in model.graph.constants.values() if as_lowered(v) is None]
+    scales = 4 * 128 * 2  # of the widest matrix, both directions
+    assert max(a.size for a in floats) <= scales < 12 * 128 * 3, "fewer than a convolution has"
 
 
 def _arrays() -> list[Array]:
