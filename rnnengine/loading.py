@@ -99,8 +99,9 @@ def load(
         convolutions of one group: ``"bfloat16"`` or ``"float16"`` (weights of 16 bits, float32
         arithmetic), ``"int8"`` (weights of 8 bits, activations of 16), ``"int8_fast"`` (both of 8
         bits), ``"auto"`` (for each layer what is fastest on this machine, never slower than
-        float32), or ``"float32"``. The model holds these weights alone. Default: as the file has
-        them. ``Model.choices`` says what became of each layer.
+        float32), or ``"float32"``. The model holds these weights alone; only one that is compiled
+        for each set of sizes keeps its file as well. Default: as the file has them.
+        ``Model.choices`` says what became of each layer.
     keep : iterable of str
         Layers that stay in float32: names as ``Model.choices`` has them, patterns with ``*`` and
         ``?``, or what stands in front of a dot or slash in a name.
