@@ -221,6 +221,7 @@ def test_compute_types_are_held_to_their_bars() -> None:
 def test_errors_of_compute_types_are_held_to_their_bars() -> None:
     """The better of two peers counts, where a layer has both."""
     from rnnengine.bench.accuracy import judge
+    from rnnengine.bench.tables import markdown
 
     def row(name: str, **rms: float) -> dict[str, Any]:
         names = {"ort": "onnxruntime, int8", "torch": "torch, int8"}
@@ -231,6 +232,13 @@ def test_errors_of_compute_types_are_held_to_their_bars() -> None:
         row("b", int8=2e-3, int8_fast=2e-3, torch=4e-3),
     ]
     assert [text.rpartition(": ")[2] for text in judge(rows)] == ["met", "MISSED", "met"]
+    plain = {"cell": "GRU", "input": 3, "hidden": 4, "directions": 1}
+    machine = {"machine": {"processor": "x"}, "cpu": {"isa": "y"}, "date": "z"}
+    found = {"results": [r | plain for r in rows], "tasks": {"int8": {"phonemes": 99.5}}} | machine
+    page = markdown(found | {"benchmark": "accuracy", "versions": {"onnxruntime": 1, "torch": 2}})
+    assert "| a | GRU | 3, 4 | 1.0e-03 | 3.0e-03 | 2.0e-03 | 9.0e-03 |" in page
+    assert "% the same | 99.5 | 99 |" in page
+    assert "labels" not in page  # of a model that was not there
     said = judge([*rows, row("c", int8=3e-3, ort=2e-3, torch=9e-3)])
     assert said[1] == "  over it: c: 1.50"
     assert said[0].endswith("MISSED")

@@ -171,7 +171,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     if found["tasks"]:
         done = found["tasks"]
         lines += ["", f"| task | {' | '.join(done)} | asked |", "|---" * (len(done) + 2) + "|"]
-        for task in tasks.TASKS:
+        measured = set.intersection(*map(set, done.values()))
+        for task in [task for task in tasks.TASKS if task.name in measured]:
             said = [f"{done[kind][task.name]:.{task.digits}f}" for kind in done]
             lines.append(f"| {task.what} | {' | '.join(said)} | {task.least:g} |")
     return "\n".join(lines)
