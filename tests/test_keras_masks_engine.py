@@ -11,13 +11,12 @@ import pytest
 from keras_models import MASKED, built, feed
 from rnnengine.importers import load_graph
 from rnnengine.model import Model
-from rnnengine.ops import evaluate, get
+from rnnengine.ops import evaluate
 
 pytest.importorskip("pyfive", reason="pyfive is not installed")
 pytest.importorskip("keras", reason="keras is not installed")
 
 pytestmark = [
-    pytest.mark.skipif(get("MaskIds").emit is None, reason="no kernels for masks in this build"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:keras"),
     pytest.mark.filterwarnings("ignore::UserWarning:keras"),
 ]
