@@ -36,6 +36,7 @@ typedef struct rnne_layer {
     int64_t kind, reset_after, has_reverse_first;
     int64_t apart; /* GRU: the candidate's recurrent weights are a matrix of their own */
     int64_t has_proj;
+    double weight_cost; /* time of a product beside that of float32 weights */
     int64_t chunk_rows; /* rows of input projected at a time */
     int64_t workers;    /* threads worth using, at most */
     int64_t share;      /* of them, those worth using for one direction */

@@ -12,6 +12,8 @@
 #define CHUNK_BYTES (192 * 1024)
 #define CHUNK_MOST_BYTES (1536 * 1024)
 #define CHUNK_MIN_ROWS 8
+/* Of a private cache, on machines that have a large one. */
+#define PRIVATE_BYTES 2e6
 
 static int64_t panels_of(int64_t units)
 {
@@ -100,6 +102,13 @@ static int numbers_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_
     return ok;
 }
 
+/* Time of a product beside float32's, by the elements of the weights. */
+static double weight_cost(const rnne_context *ctx, const rnne_instr *in)
+{
+    const rnne_dtype dtype = rnne_dtype_of(ctx, rnne_view_of(ctx, in, RR));
+    return dtype == RNNE_F32 ? 1.0 : dtype == RNNE_I8 ? 0.4 : 0.75;
+}
+
 rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
 {
     const rnne_view *x = rnne_view_of(ctx, in, RX), *y = rnne_view_of(ctx, in, RY);
@@ -132,6 +141,7 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
              state_is(ctx, rnne_view_of(ctx, in, RC_N), l->directions, l->batch, l->hidden) &&
              (!y || (rnne_view_is(ctx, y, 4, RNNE_F32) && y->dim[0] == l->steps &&
                      y->dim[1] == l->directions && y->dim[2] == l->batch && y->dim[3] == l->out));
+    l->weight_cost = ok ? weight_cost(ctx, in) : 1.0;
     return ok ? RNNE_OK : RNNE_E_SHAPE;
 }
 
@@ -146,14 +156,15 @@ static int64_t take(int64_t *total, int64_t count, int64_t size, int *bad)
 
 double rnne_layer_step_cost(const rnne_layer *l)
 {
-    /* A nanosecond: 100 operations, 100 bytes of weights that are read for one row, half a unit's
-     * activations. */
+    /* A nanosecond: 100 bytes of weights that one row reads, 60 where they lie beyond the private cache,
+     * 200 operations on many rows, one activation of two units. Too low is one thread too few. */
     const double units = (double)l->directions * (double)l->hidden, rows = (double)l->batch;
-    const double alone = rows < 2.0 ? 4.0 : 2.0 * rows;
-    const double recurrent = units * (double)l->gates * (double)l->out * alone;
-    const double input = units * (double)l->gates * (double)l->inputs *
-                         (l->steps == 1 ? alone : 2.0 * rows);
-    return (recurrent + input) / 100.0 + 2.0 * units * rows;
+    const double each = units * (double)l->gates, many = rows / 100.0;
+    const double read = (double)l->out + (l->steps == 1 ? (double)l->inputs : 0.0);
+    const double far = 4.0 * each * read * l->weight_cost > PRIVATE_BYTES ? 60.0 : 100.0;
+    const double alone = rows < 2.0 ? 4.0 / far : many;
+    const double products = (double)l->out * alone + (double)l->inputs * (l->steps == 1 ? alone : many);
+    return each * (products * l->weight_cost + 0.5 * rows);
 }
 
 /* Threads pay where a step is long beside the barriers that end it. Directions need none between each

@@ -17,7 +17,7 @@
  * is not worth any. */
 #define RNNE_BARRIER_NS 500.0
 #define RNNE_WAKE_NS 16000.0
-#define RNNE_WORTH_NS 40000.0
+#define RNNE_WORTH_NS 80000.0
 
 /** Part `worker` of `workers` of a job; workers 0 is the thread that called. */
 typedef void rnne_job(void *argument, int worker, int workers);
