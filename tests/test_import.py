@@ -16,8 +16,8 @@ from rnnengine.errors import RNNEngineError
 
 PACKAGE = Path(next(iter(rn.__path__)))
 LARGEST = 6.6e6
-"""Bytes of an installed package, with bytecode estimated at 1.5 times the source: 6 MB before weights
-of 16 and 8 bits had kernels."""
+"""Bytes of an installed package, with bytecode estimated at 1.5 times the source: 6 MB before
+weights of 16 and 8 bits had kernels."""
 
 ALONE = {"rnnengine", "rnnengine._version", "rnnengine.errors"}
 NOT_FOR_LOADING = {

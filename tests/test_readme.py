@@ -51,4 +51,4 @@ def test_the_readme_has_a_table_of_its_record() -> None:
 
     blocks = BLOCK.findall(README)
     assert blocks
-    assert all((ROOT / path).exists() and "|" in table for path, table in blocks)
+    assert all((ROOT / path).exists() and "|" in table for path, _, table in blocks)
