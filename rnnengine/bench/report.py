@@ -118,25 +118,30 @@ def models_as_json(results: Sequence[ModelResult], cpu: Mapping[str, object]) ->
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """A table for the README from what ``as_json`` made."""
+    """A table from what ``as_json`` made; other ways of rnnengine have columns of their own."""
     versions = record["versions"]
     peers = sorted({name for row in record["results"] for name in row["timings"]} & set(PACKAGES))
     used = ", ".join(f"{name} {versions[name]}" for name in peers if name != "rnnengine")
     rounds = sorted({row["rounds"] for row in record["results"]})
     span = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}"
+    names = dict.fromkeys(name for row in record["results"] for name in row["timings"])
+    own = [name for name in names if name.startswith("rnnengine, ")]
+    also = "".join(f" {name}, us |" for name in own)
     lines = [
         f"{heading(record)}; the fastest of {used},"
         " each called in its fastest way, with its state carried at T=1 as in the stream of"
         f" rnnengine; medians of {span} interleaved rounds.",
         "",
-        "| layer, I = H, B = 1 | rnnengine, us | fastest peer, us | ratio | share of the roof |",
-        "|---|---:|---:|---:|---:|",
+        f"| layer, I = H | rnnengine, us |{also} fastest peer, us | ratio | share of the roof |",
+        "|---|---:|" + "---:|" * len(own) + "---:|---:|---:|",
     ]
-    lines += [
-        f"| {row['name']} | {row['timings']['rnnengine']['median_us']:.2f}"
-        f" | {row['timings'][row['fastest_peer']]['median_us']:.2f} ({row['fastest_peer']})"
-        f" | {row['ratio']:.2f} | {row['roof']['share']:.0%} |"
-        for row in record["results"]
-        if row["batch"] == row["threads"] == row["layers"] == row["directions"] == 1
-    ]
+    for row in record["results"]:
+        timings = row["timings"]
+        cells = [timings[n]["median_us"] if n in timings else None for n in ("rnnengine", *own)]
+        lines.append(
+            f"| {row['name']} |"
+            + "".join(" |" if us is None else f" {us:.2f} |" for us in cells)
+            + f" {timings[row['fastest_peer']]['median_us']:.2f} ({row['fastest_peer']})"
+            f" | {row['ratio']:.2f} | {row['roof']['share']:.0%} |"
+        )
     return "\n".join(lines)

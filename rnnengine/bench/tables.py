@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from rnnengine.bench import accuracy, low, machine, models, report, scaling, sta
 
 __all__ = ["ABSENT", "BLOCK", "fill", "markdown"]
 
-BLOCK = re.compile(r"<!-- bench: (\S+) -->\n(.*?)\n?<!-- /bench -->", re.DOTALL)
-"""A table in a page: the record's path from the page's project, and the table."""
+BLOCK = re.compile(r"<!-- bench: (\S+)((?: \w+)*) -->\n(.*?)\n?<!-- /bench -->", re.DOTALL)
+"""A table in a page: the record's path from the page's project, the parts of the grid that it shows
+(all where none is named), and the table."""
 ABSENT = "*No record yet.*"
 """Stands where a table belongs whose record is not there."""
 
@@ -29,9 +30,12 @@ _MAKERS = {
 }
 
 
-def markdown(record: Mapping[str, Any]) -> str:
-    """A record as a Markdown table."""
-    return _MAKERS[record["benchmark"]](record)
+def markdown(record: Mapping[str, Any], parts: Sequence[str] = ()) -> str:
+    """A record as a Markdown table, of some parts of the grid or of all."""
+    shown = dict(record)
+    if parts:
+        shown["results"] = [row for row in record["results"] if row["grid"] in parts]
+    return _MAKERS[record["benchmark"]](shown)
 
 
 def fill(page: str, root: Path) -> str:
@@ -40,14 +44,15 @@ def fill(page: str, root: Path) -> str:
     Parameters
     ----------
     page : str
-        Markdown with blocks ``<!-- bench: docs/bench/layer.json -->`` to ``<!-- /bench -->``.
+        Markdown with blocks ``<!-- bench: docs/bench/layer.json step -->`` to ``<!-- /bench -->``.
     root : Path
         The folder that the blocks' paths start from.
     """
 
     def table(block: re.Match[str]) -> str:
         path = root / block[1]
-        made = markdown(json.loads(path.read_text("utf-8"))) if path.exists() else ABSENT
-        return f"<!-- bench: {block[1]} -->\n{made}\n<!-- /bench -->"
+        parts = block[2].split()
+        made = markdown(json.loads(path.read_text("utf-8")), parts) if path.exists() else ABSENT
+        return f"<!-- bench: {block[1]}{block[2]} -->\n{made}\n<!-- /bench -->"
 
     return BLOCK.sub(table, page)
