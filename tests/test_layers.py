@@ -29,16 +29,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importers": {"graph", "ops", "layers"},
     "_c": set(),
     "compiler": {"graph", "program", "ops", "passes", "_c"},
-    "model": {"graph", "compiler", "_c", "stream", "pool"},
+    "model": {"graph", "compiler", "_c", "stream"},
     "snapshots": {"importers"},
-    "stream": {"compiler", "_c", "model", "pool", "snapshots"},
-    "pool": {"compiler", "_c", "model", "stream"},
+    "stream": {"compiler", "_c", "model", "snapshots"},
     "loading": {"importers", "layers", "model", "graph", "compiler", "_c"},
     "saving": {"_version", "importers", "model"},
     "inspecting": {"graph", "ops", "passes", "importers"},
     "exporting": {"graph", "ops", "importers", "model", "saving"},
     "_version": set(),
-    "quantize": {"graph", "program", "ops", "passes"},
 }
 # These stand at the top and may import everything.
 UNRESTRICTED = {"__init__", "__main__", "validation", "bench", "cli"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -147,9 +146,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     names = {name for row in rows for name in row["rms"]}
     kinds = [kind for kind in ("float32", *KINDS) if own_name(kind) in names]
     peers = [name for name in LOW_PEERS if name in names]
-    used = ", ".join(f"{n} {found['versions'][n]}" for n in (p.split(",")[0] for p in peers))
     lines = [
-        f"{record.heading(found)}; {used or 'no peers'}; {len(rows)} layers.",
+        f"{record.heading(found)}; {record.versions(found, peers) or 'no peers'};"
+        f" {len(rows)} layers.",
         "",
         "| rms error over that of | geometric mean | worst layer | asked of the mean | of each |",
         "|---|---:|---:|---:|---:|",
@@ -183,14 +182,7 @@ def add(actions: Any) -> None:
     parser = actions.add_parser("accuracy", help="compute types against float64, and others'")
     parser.add_argument("--compute-type", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--peers", nargs="*", choices=list(LOW_PEERS), help="default: installed")
-    zoo = os.environ.get("RNNENGINE_ZOO")
-    parser.add_argument(
-        "--zoo",
-        type=Path,
-        metavar="DIR",
-        default=Path(zoo) if zoo else None,
-        help="folder of the published models; default: RNNENGINE_ZOO",
-    )
+    record.add_zoo(parser)
     parser.add_argument("--no-tasks", action="store_true", help="layers alone")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the record to FILE")
     parser.set_defaults(action=_run)

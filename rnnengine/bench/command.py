@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,7 @@ from rnnengine.bench.layer import run_layer_cases
 from rnnengine.bench.models import model_case, run_model_cases, usual_models
 from rnnengine.bench.peers import COMPUTE_TYPES, LOW_PEERS, OWN, PEERS, own_name
 from rnnengine.bench.plot import draw
-from rnnengine.bench.record import positive, write
+from rnnengine.bench.record import add_zoo, positive, write
 
 __all__ = ["main"]
 
@@ -80,14 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     models.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="ONNX files instead of the usual models"
     )
-    zoo = os.environ.get("RNNENGINE_ZOO")
-    models.add_argument(
-        "--zoo",
-        type=Path,
-        metavar="DIR",
-        default=Path(zoo) if zoo else None,
-        help="folder of the published models; default: RNNENGINE_ZOO",
-    )
+    add_zoo(models)
     models.add_argument("--rounds", type=positive, default=100, metavar="N")
     models.add_argument(
         "--seconds", type=positive, default=20, metavar="S", help="for a model, once it has rounds"

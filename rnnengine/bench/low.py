@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rnnengine.bench.layer import LayerResult
 from rnnengine.bench.peers import COMPUTE_TYPES, LOW_PEERS, own_name
-from rnnengine.bench.record import header, heading
+from rnnengine.bench.record import header, heading, versions
 
 __all__ = ["BARS", "Bar", "as_json", "head", "judge", "line", "markdown"]
 
@@ -142,9 +142,9 @@ def markdown(record: Mapping[str, Any]) -> str:
     names = {name for row in rows for name in row["timings"]}
     kinds = [kind for kind in COMPUTE_TYPES if own_name(kind) in names]
     peers = [name for name in LOW_PEERS if name in names]
-    used = ", ".join(f"{n} {record['versions'][n]}" for n in (p.split(",")[0] for p in peers))
     lines = [
-        f"{heading(record)}; {used or 'no peers'}; one thread, medians of interleaved rounds.",
+        f"{heading(record)}; {versions(record, peers) or 'no peers'};"
+        " one thread, medians of interleaved rounds.",
         "",
         "| ratio of times | cases | least | geometric mean | asked |",
         "|---|---:|---:|---:|---:|",

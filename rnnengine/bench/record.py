@@ -7,12 +7,14 @@ import datetime
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PACKAGES", "header", "heading", "positive", "write"]
+from rnnengine._version import VERSION
+
+__all__ = ["PACKAGES", "add_zoo", "header", "heading", "positive", "versions", "write"]
 
 PACKAGES = ("rnnengine", "numpy", "onnx", "onnxruntime", "openvino", "torch")
 
@@ -47,6 +49,25 @@ def heading(record: Mapping[str, Any]) -> str:
     return f"{record['machine']['processor']}, {record['cpu']['isa']}, {record['date']}"
 
 
+def versions(record: Mapping[str, Any], engines: Iterable[str]) -> str:
+    """Engines such as ``"torch, int8"`` with the versions of their packages."""
+    return ", ".join(
+        f"{name} {record['versions'][name]}" for name in (e.partition(",")[0] for e in engines)
+    )
+
+
+def add_zoo(parser: argparse.ArgumentParser) -> None:
+    """The option that names the folder of the published models."""
+    zoo = os.environ.get("RNNENGINE_ZOO")
+    parser.add_argument(
+        "--zoo",
+        type=Path,
+        metavar="DIR",
+        default=Path(zoo) if zoo else None,
+        help="folder of the published models; default: RNNENGINE_ZOO",
+    )
+
+
 def write(record: Mapping[str, Any], path: Path | None) -> None:
     """Write a record, where the command line named a file for it."""
     if path:
@@ -62,7 +83,9 @@ def positive(text: str) -> int:
 
 
 def _version(name: str) -> str:
-    """Version of an installed distribution."""
+    """Version of an installed distribution; that of the package itself is known without."""
+    if name == "rnnengine":
+        return VERSION
     try:
         return version(name)
     except PackageNotFoundError:

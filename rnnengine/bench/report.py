@@ -8,7 +8,7 @@ from typing import Any
 
 from rnnengine.bench.layer import LayerResult
 from rnnengine.bench.models import ModelResult
-from rnnengine.bench.record import PACKAGES, header, heading
+from rnnengine.bench.record import PACKAGES, header, heading, versions
 
 __all__ = [
     "HEADER",
@@ -119,9 +119,8 @@ def models_as_json(results: Sequence[ModelResult], cpu: Mapping[str, object]) ->
 
 def markdown(record: Mapping[str, Any]) -> str:
     """A table from what ``as_json`` made; other ways of rnnengine have columns of their own."""
-    versions = record["versions"]
-    peers = sorted({name for row in record["results"] for name in row["timings"]} & set(PACKAGES))
-    used = ", ".join(f"{name} {versions[name]}" for name in peers if name != "rnnengine")
+    engines = {name for row in record["results"] for name in row["timings"]} & set(PACKAGES)
+    used = versions(record, sorted(engines - {"rnnengine"}))
     rounds = sorted({row["rounds"] for row in record["results"]})
     span = f"{rounds[0]} to {rounds[-1]}" if len(rounds) > 1 else f"{rounds[0]}"
     names = dict.fromkeys(name for row in record["results"] for name in row["timings"])
