@@ -78,6 +78,34 @@ def case(seed: int) -> Case:
             return made
 
 
+WIDE: tuple[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ((2, 40, 61), (48, 40, 3), {}),
+    ((1, 16, 70), (33, 16, 5), {"pads": [2, 2]}),
+    ((1, 30, 90), (70, 30, 4), {"pads": [3, 0]}),
+    ((3, 64, 41), (32, 64, 1), {}),
+    ((1, 20, 90), (40, 20, 5), {"strides": [2], "pads": [1, 3]}),
+    ((1, 12, 80), (130, 12, 6), {"strides": [3], "pads": [5, 5], "dilations": [2]}),
+    ((1, 24, 3), (64, 24, 3), {}),
+    ((20, 24, 3), (64, 24, 3), {}),
+    ((18, 16, 5), (40, 16, 5), {"dilations": [1]}),
+    ((2, 9, 4, 37), (35, 9, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ((1, 16, 6, 20), (48, 16, 2, 2), {"strides": [2, 1]}),
+    ((1, 16, 5, 60), (40, 16, 3, 2), {"pads": [2, 0, 0, 1], "dilations": [1, 2]}),
+    ((2, 600, 50), (17, 600, 1), {}),
+)
+"""Shapes of x and w: many units, many taps, and positions beside each other."""
+
+
+def wide_case(number: int) -> Case:
+    """A convolution of one group, worked on as a matrix product where no tap reads padding."""
+    rng = np.random.default_rng(900 + number)
+    x, w, attrs = WIDE[number]
+    rank = len(x) - 2
+    plain = {"strides": [1] * rank, "dilations": [1] * rank, "pads": [0] * 2 * rank, "group": 1}
+    operands = [rng.standard_normal(shape).astype(np.float32) for shape in (x, w, w[:1])]
+    return Case(number, "Conv", operands[: 3 - number % 2], plain | attrs)
+
+
 def _drawn(rng: np.random.Generator, seed: int) -> Case | None:
     op = str(rng.choice(OPS))
     rank = int(rng.integers(1, 3))

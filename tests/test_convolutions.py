@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rnnengine as rn
-from conv_cases import Case, case
+from conv_cases import WIDE, Case, case, wide_case
 from engine import float_tables, run, same_bits
 from rnnengine._c import cpu
 from rnnengine.importers import load_graph
@@ -117,6 +117,38 @@ def test_the_engine_agrees_with_the_oracle(seeds: range) -> None:
             raise AssertionError(f"{drawn}: {error}") from None
         for other in results[1:]:
             assert same_bits(results[0], other), str(drawn)
+
+
+def shared_units(drawn: Case, units: int) -> list[Case]:
+    """The same convolution in pieces of so many units, which share nothing but the input."""
+    x, w = drawn.operands[:2]
+    return [
+        Case(drawn.seed, "Conv", [x, *(v[i : i + units] for v in drawn.operands[1:])], drawn.attrs)
+        for i in range(0, w.shape[0], units)
+    ]
+
+
+@pytest.mark.parametrize("number", range(len(WIDE)))
+def test_products_of_windows_have_the_bits_of_convolutions(number: int) -> None:
+    """Many units are a matrix product, few are not; also where nothing but signs of 0 is left."""
+    drawn = wide_case(number)
+    wanted, allowed = oracle(drawn)
+    tiny = [v * np.float32(1e-30) for v in drawn.operands[:2]]
+    for some in (drawn, Case(number, "Conv", tiny, drawn.attrs)):
+        results = []
+        for isa in float_tables():
+            with cpu.use(isa):
+                whole, *pieces = map(
+                    rn.load, [c.model(free=(0,)) for c in (some, *shared_units(some, 16))]
+                )
+            results.append(run(whole, some.feeds))
+            apart = np.concatenate([run(p, some.feeds)["y"] for p in pieces], axis=1)
+            assert same_bits(results[-1], {"y": apart}), f"{some}: {isa}"
+            row = run(whole, {"x": some.operands[0][-1:]})
+            assert same_bits(row, {"y": results[-1]["y"][-1:]}), f"{some}: a row on {isa}"
+        assert all(same_bits(results[0], other) for other in results), str(some)
+        if some is drawn:
+            check(results[0]["y"], wanted, allowed)
 
 
 def test_padding_is_skipped_and_not_multiplied() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import rnnengine as rn
 from cases import Case, case
+from conv_cases import WIDE, wide_case
 from conv_cases import case as convolution
 from engine import float_tables, run, same_bits
 from lowering import lowered, rounded
@@ -71,11 +72,10 @@ def test_the_bits_are_those_of_rounded_weights(block: range, compute_type: str) 
 def test_convolutions_have_the_bits_of_rounded_weights(compute_type: str) -> None:
     """Of one group; padded taps are skipped, whatever the type of the weights."""
     found = 0
-    for seed in range(160):
-        drawn = convolution(seed)
+    for drawn in (*map(convolution, range(160)), *map(wide_case, range(len(WIDE)))):
         if drawn.attrs.get("group") == 1:
             found += check(load_graph(drawn.model()), compute_type, drawn.feeds, drawn)
-    assert found > 20
+    assert found > 20 + len(WIDE)
 
 
 @pytest.mark.parametrize("compute_type", TYPES)

@@ -13,6 +13,7 @@ import pytest
 
 import int8_reference as ref
 import rnnengine as rn
+from conv_cases import WIDE, wide_case
 from conv_cases import case as convolution
 from engine import run, same_bits
 from lowering import lowered
@@ -154,8 +155,7 @@ def test_other_rows_change_nothing(compute_type: str) -> None:
 def test_convolutions_are_their_specification(compute_type: str) -> None:
     """Windows gathered here by their definition; equal bits on every table."""
     found = 0
-    for seed in range(120):
-        drawn = convolution(seed)
+    for drawn in (*map(convolution, range(120)), *map(wide_case, range(len(WIDE)))):
         if drawn.op != "Conv" or drawn.attrs.get("group", 1) != 1:
             continue
         graph = lowered(load_graph(drawn.model()), compute_type)
@@ -165,7 +165,7 @@ def test_convolutions_are_their_specification(compute_type: str) -> None:
                 got = run(rn.Model(graph), drawn.feeds)["y"]
             assert same_bits({"y": got}, {"y": expected}), f"{drawn}: {isa}"
         found += 1
-    assert found > 15
+    assert found > 15 + len(WIDE)
 
 
 def specified_convolution(graph: Graph, operands: list[Array], compute_type: str) -> Array:

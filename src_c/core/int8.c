@@ -4,7 +4,7 @@
 #include "core/checked.h"
 #include "core/program.h"
 
-static int64_t row_bytes(int64_t k)
+int64_t rnne_int8_row_bytes(int64_t k)
 {
     return k < INT64_MAX / 4 ? (int64_t)rnne_row_bytes((size_t)k) : INT64_MAX;
 }
@@ -13,7 +13,13 @@ int64_t rnne_int8_area(int64_t rows, int64_t k)
 {
     const int64_t addresses = rnne_product(rows, sizeof(rnne_row *));
     int64_t total = addresses < INT64_MAX - 64 ? rnne_align(addresses) : INT64_MAX;
-    return rnne_add_product(&total, rows, row_bytes(k)) ? INT64_MAX : total;
+    return rnne_add_product(&total, rows, rnne_int8_row_bytes(k)) ? INT64_MAX : total;
+}
+
+void rnne_int8_quantize(const rnne_program *program, const rnne_matrix *m, const float *x, int bounded,
+                        rnne_row *row)
+{
+    program->int8->quantize(x, m->k, m->type == RNNE_W_INT8 ? 16 : 8, bounded, row);
 }
 
 const rnne_row *const *rnne_int8_rows(const rnne_program *program, const rnne_matrix *m,
@@ -22,9 +28,8 @@ const rnne_row *const *rnne_int8_rows(const rnne_program *program, const rnne_ma
 {
     const rnne_row **quantized = area;
     char *at = (char *)area + rnne_align((int64_t)(n_rows * sizeof *quantized));
-    const int bits = m->type == RNNE_W_INT8 ? 16 : 8;
     for (size_t i = 0; i < n_rows; i++, at += rnne_row_bytes(m->k)) {
-        program->int8->quantize(rows[i], m->k, bits, bounded, (rnne_row *)at);
+        rnne_int8_quantize(program, m, rows[i], bounded, (rnne_row *)at);
         quantized[i] = (const rnne_row *)at;
     }
     return quantized;

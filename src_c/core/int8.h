@@ -68,10 +68,15 @@ struct rnne_tables {
     const rnne_int8 *int8;
 };
 
+/** Bytes of a quantised row; INT64_MAX where that does not fit. */
+int64_t rnne_int8_row_bytes(int64_t k);
 /** Bytes of working memory for that many quantised rows of k and their addresses; INT64_MAX where that
  * does not fit. It starts at a multiple of 64. */
 int64_t rnne_int8_area(int64_t rows, int64_t k);
-/** Quantise rows of m->k floats as m, an int8 matrix, wants them; they and their addresses, which are
+/** Quantise one row of m->k floats as m, an int8 matrix, wants it. */
+void rnne_int8_quantize(const rnne_program *program, const rnne_matrix *m, const float *x, int bounded,
+                        rnne_row *row);
+/** Quantise rows so; they and their addresses, which are
  * returned, lie in area. */
 const rnne_row *const *rnne_int8_rows(const rnne_program *program, const rnne_matrix *m,
                                       const float *const *rows, size_t n_rows, int bounded,
@@ -83,11 +88,13 @@ void rnne_accumulate(const rnne_program *program, const rnne_matrix *m, const rn
 void rnne_linear(const rnne_program *program, const rnne_matrix *m, const float *const *rows,
                  float *const *out, size_t n_rows, size_t n, const rnne_act *act, void *area);
 
-/** Bytes of working memory for the convolution of a matrix of k and that many units. */
-int64_t rnne_int8_conv_area(int64_t k, int64_t units);
-/** One row of a convolution of one group whose weights are an int8 matrix with its bias; c->w is not
- * read. */
-void rnne_int8_conv(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, void *area);
+/** Bytes of working memory for a convolution as a product: k = channels * taps. */
+int64_t rnne_conv_rows_area(int64_t k, int64_t units, int64_t taps);
+/** Positions [first, end) of a row of a convolution of one group, as the product of m, with its bias, and
+ * what each of them reads; c->w is not read. m is an int8 matrix; or of floats, and all taps count for
+ * these positions. */
+void rnne_conv_rows(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, size_t first,
+                    size_t end, void *area);
 
 extern const rnne_int8 rnne_int8_scalar;
 extern const rnne_int8 rnne_int8_avx2;

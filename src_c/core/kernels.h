@@ -192,6 +192,13 @@ typedef struct rnne_kernels {
     rnne_step_fn *steps[RNNE_STEP_COUNT];
     /** One row of a convolution; y overlaps no input. */
     void (*conv)(const rnne_conv *c);
+    /** What n positions of a convolution from `first` on read: tap t, of cols alone, of channel i to
+     * out[position * stride + i * n_cols + t]; 0 where a tap does not count. Of stride, up to 3 floats
+     * after the last tap are written. */
+    void (*windows)(const rnne_conv *c, size_t first, size_t n, float *out, size_t stride);
+    /** y[column * y_row + row] = x[row * x_row + column]. */
+    void (*transpose)(const float *x, size_t x_row, size_t rows, size_t columns, float *y,
+                      ptrdiff_t y_row);
     /** One row of a pool; y overlaps no input. */
     void (*pool)(const rnne_pool *p);
     /** y[i] = act(x[i]); x and y are equal or do not overlap. */

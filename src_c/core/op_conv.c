@@ -8,13 +8,18 @@
  * floats    alpha, beta, gamma of the activation
  *
  * k of a chain runs over the channels of the group, then kernel rows, then kernel columns. Weights of
- * a type other than float32 need a single group; halves are widened panel by panel and read by the same
- * kernel, windows of integers are gathered into rows (int8_conv.c). */
+ * a type other than float32 need a single group. Positions are rows of a matrix product where weights are
+ * integers, and where that is faster (conv_rows.c); the others are the kernel's, for which halves are
+ * widened panel by panel.
+ */
 #include "core/checked.h"
 #include "core/matrix.h"
 #include "core/window.h"
 
+
 enum { ACT, GROUP, OWN_PANELS, TRANSPOSED, BITS, WINDOWS };
+
+#define FEW_POSITIONS 16
 
 static const rnne_matrix_at w_at = {1, 5, 6, 7, BITS};
 
@@ -30,7 +35,7 @@ typedef struct layout {
     int64_t group, units, channels; /* units and channels of one group */
     int own_panels;
     int across; /* positions are the rows of the batch: the result has one column */
-    const rnne_matrix *integers; /* int8 weights, and the working memory of their products */
+    const rnne_matrix *product; /* the weights where windows are rows of a product, which has the area */
     void *area;
 } layout;
 
@@ -113,6 +118,24 @@ static rnne_matrix_size w_size(const layout *l)
     return (rnne_matrix_size){1, packed_units(l) / RNNE_PANEL, 1, k_of(l)};
 }
 
+/* Whether positions are rows of a matrix product: all of them where weights are integers, of floats those
+ * that no tap reads padding for, because only then are the chains the same. Floats do so where gathering
+ * what positions read is little beside the product, and halves also where positions are so few that
+ * widening the weights would cost more. */
+static int as_product(const layout *l, int64_t dtype)
+{
+    const int64_t positions = l->across ? l->batch : l->col.window.outputs;
+    const int gathered_fast = l->col.window.stride <= 2 || l->units >= 8 * RNNE_PANEL;
+    const int large = l->units >= 2 * RNNE_PANEL && k_of(l) >= 64 && gathered_fast;
+    return dtype == RNNE_I8 ||
+           (l->group == 1 && (large || (dtype != RNNE_F32 && positions <= FEW_POSITIONS)));
+}
+
+static int64_t area_of(const layout *l)
+{
+    return rnne_conv_rows_area(k_of(l), l->units, l->row.window.kernel * l->col.window.kernel);
+}
+
 /* Taps of rows and columns (all of them where positions are rows of the batch), and the phases. */
 static int64_t scratch_of(const layout *l)
 {
@@ -149,9 +172,9 @@ static rnne_status conv_bind(const rnne_context *ctx, const rnne_instr *in, int6
     int64_t flops = 0;
     simplify(&l);
     *scratch = scratch_of(&l);
-    const int64_t dtype = rnne_dtype_of(ctx, w);
-    if (dtype == RNNE_I8 ? rnne_add_product(scratch, 1, rnne_int8_conv_area(k_of(&l), l.units))
-                         : dtype != RNNE_F32 && rnne_add_product(scratch, k_of(&l), RNNE_PANEL * 4)) {
+    const int64_t dtype = rnne_dtype_of(ctx, w), wide = RNNE_PANEL * (int64_t)sizeof(float);
+    if ((as_product(&l, dtype) && rnne_add_product(scratch, 1, area_of(&l))) ||
+        (dtype != RNNE_F32 && dtype != RNNE_I8 && rnne_add_product(scratch, k_of(&l), wide))) {
         return RNNE_E_SIZE;
     }
     *cost = rnne_add_product(&flops, rnne_view_count(y), k_of(&l)) ? INT32_MAX : flops / 15 + 30;
@@ -186,6 +209,64 @@ static size_t pair_taps(const layout *l, int64_t row, rnne_tap *pairs, rnne_tap 
     return count;
 }
 
+/* The positions [*first, *end) that all taps of the weights count for; none where they are so few that the
+ * weights would be read again for little. */
+static void inner_positions(const rnne_conv *c, size_t *first, size_t *end)
+{
+    *first = 0;
+    *end = c->n_rows * c->n_cols * RNNE_PANEL == c->w_channel ? c->n : 0;
+    for (size_t t = 0; t < c->n_cols; t++) {
+        *first = c->cols[t].begin > *first ? c->cols[t].begin : *first;
+        *end = c->cols[t].end < *end ? c->cols[t].end : *end;
+    }
+    if (*end < *first + FEW_POSITIONS * ((*first > 0) + (size_t)(*end < c->n))) {
+        *first = *end = 0;
+    }
+}
+
+/* Positions from `from` on by the kernel of convolutions; taps is room for a list of columns. */
+static void run_from(const rnne_context *ctx, const rnne_conv *c, size_t from, rnne_tap *taps)
+{
+    rnne_conv last = *c;
+    last.x += (ptrdiff_t)from * c->x_step;
+    last.y += (ptrdiff_t)from * c->y_step;
+    last.n -= from;
+    for (size_t t = 0; t < c->n_cols; t++) {
+        taps[t] = c->cols[t];
+        taps[t].begin -= taps[t].begin < from ? taps[t].begin : from;
+        taps[t].end -= taps[t].end < from ? taps[t].end : from;
+    }
+    last.cols = taps;
+    ctx->program->kernels->conv(&last);
+}
+
+/* One row of outputs of a group. Where the weights are halves, c->w is either missing, for the inner
+ * positions, or one panel of them, for the others. */
+static void run_row(const rnne_context *ctx, const layout *l, const rnne_conv *c)
+{
+    size_t first, end;
+    if (!l->product) {
+        ctx->program->kernels->conv(c);
+        return;
+    }
+    if (rnne_is_int8(l->product)) {
+        rnne_conv_rows(ctx->program, l->product, c, 0, c->n, l->area);
+        return;
+    }
+    inner_positions(c, &first, &end);
+    if (!c->w || l->product->type == RNNE_W_F32) {
+        rnne_conv_rows(ctx->program, l->product, c, first, end, l->area);
+    }
+    if (c->w && first > 0) {
+        rnne_conv before = *c;
+        before.n = first;
+        ctx->program->kernels->conv(&before);
+    }
+    if (c->w && end < c->n) {
+        run_from(ctx, c, end, l->area);
+    }
+}
+
 /* One row of outputs in every group; the lists of taps and the first positions are set. */
 static void run_groups(const rnne_context *ctx, const layout *l, const rnne_conv *first,
                        int64_t x_channel, int64_t y_channel)
@@ -199,11 +280,7 @@ static void run_groups(const rnne_context *ctx, const layout *l, const rnne_conv
         c.bias += unit / RNNE_PANEL * RNNE_PANEL;
         c.first = (size_t)(unit % RNNE_PANEL);
         c.slope = c.slope ? c.slope + g * l->units : NULL;
-        if (l->integers) {
-            rnne_int8_conv(ctx->program, l->integers, &c, l->area);
-        } else {
-            ctx->program->kernels->conv(&c);
-        }
+        run_row(ctx, l, &c);
     }
 }
 
@@ -237,12 +314,17 @@ static void run_rows(const rnne_context *ctx, const layout *l, rnne_conv c, void
     }
 }
 
-/* Weights of halves: one panel at a time stands behind the lists of taps as float32. */
+/* Weights of halves: inner positions are products; for the others one panel at a time stands behind the
+ * memory of those as float32. */
 static void run_halves(const rnne_context *ctx, const layout *l, const rnne_conv *whole,
-                       const rnne_matrix *w, void *scratch, int64_t x_channel, int64_t y_channel)
+                       const rnne_matrix *w, int64_t x_channel, int64_t y_channel, void *scratch)
 {
-    float *wide = (float *)((char *)scratch + scratch_of(l));
-    for (size_t panel = 0; panel < w->panels; panel++) {
+    float *wide = (float *)((char *)l->area + (l->product ? area_of(l) : 0));
+    const int inside = rnne_window_inside(&l->row.window) && rnne_window_inside(&l->col.window);
+    if (l->product) {
+        run_rows(ctx, l, *whole, scratch, x_channel, y_channel);
+    }
+    for (size_t panel = 0; panel < w->panels && !(l->product && inside); panel++) {
         const size_t unit = panel * RNNE_PANEL, left = whole->units - unit;
         rnne_conv c = *whole;
         ctx->program->kernels->widen(w, panel, wide);
@@ -286,14 +368,12 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
         .slope = rnne_f32(ctx, rnne_view_of(ctx, in, 3)),
     };
     w.bias = c.bias;
-    if (rnne_is_int8(&w)) {
-        l.integers = &w;
-        l.area = (char *)scratch + scratch_of(&l);
-    }
-    if (w.type == RNNE_W_F32 || l.integers) {
-        run_rows(ctx, &l, c, scratch, x->stride[1], y->stride[1]);
+    l.area = (char *)scratch + scratch_of(&l);
+    l.product = as_product(&l, rnne_dtype_of(ctx, rnne_view_of(ctx, in, 1))) ? &w : NULL;
+    if (w.type == RNNE_W_BF16 || w.type == RNNE_W_F16) {
+        run_halves(ctx, &l, &c, &w, x->stride[1], y->stride[1], scratch);
     } else {
-        run_halves(ctx, &l, &c, &w, scratch, x->stride[1], y->stride[1]);
+        run_rows(ctx, &l, c, scratch, x->stride[1], y->stride[1]);
     }
     return RNNE_OK;
 }

@@ -24,6 +24,13 @@ typedef struct rnne_window {
 rnne_status rnne_windows_read(const rnne_context *ctx, const rnne_instr *in, int at, int transposed,
                               const rnne_view *x, const rnne_view *y, rnne_window windows[2]);
 
+/** 1 where no tap of any output reads padding; 0 also for some windows of which that is true. */
+static inline int rnne_window_inside(const rnne_window *w)
+{
+    return !w->transposed && w->before == 0 &&
+           (w->outputs - 1) * w->stride + (w->kernel - 1) * w->dilation < w->size;
+}
+
 /** Taps of one output, in ascending order: x is the element it reads, times x_stride, and w the
  * number of the tap times w_stride. Returns how many there are. */
 size_t rnne_window_taps(const rnne_window *w, int64_t output, int64_t x_stride, int64_t w_stride,

@@ -38,6 +38,24 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     _mm256_maskstore_ps(p, vf_lanes_below(n), v);
 }
+/* Column 4 * q, which lies in 128 bits number q, for each q. */
+VF_INLINE void put_columns(float *p, ptrdiff_t step, vf v)
+{
+    _mm_storeu_ps(p, _mm256_castps256_ps128(v));
+    _mm_storeu_ps(p + 4 * step, _mm256_extractf128_ps(v, 1));
+}
+/* Columns 4 * q and 4 * q + 1, from pairs of rows. */
+VF_INLINE void put_pairs(float *p, ptrdiff_t step, vf ab, vf cd)
+{
+    const __m256d low = _mm256_castps_pd(ab), high = _mm256_castps_pd(cd);
+    put_columns(p, step, _mm256_castpd_ps(_mm256_unpacklo_pd(low, high)));
+    put_columns(p + step, step, _mm256_castpd_ps(_mm256_unpackhi_pd(low, high)));
+}
+VF_INLINE void vf_store4(float *p, ptrdiff_t step, vf a, vf b, vf c, vf d)
+{
+    put_pairs(p, step, _mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d));
+    put_pairs(p + 2 * step, step, _mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d));
+}
 
 VF_INLINE vi vi_load_i32(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 VF_INLINE void vi_store_i32(int32_t *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }

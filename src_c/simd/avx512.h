@@ -34,6 +34,26 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
 {
     _mm512_mask_storeu_ps(p, vf_lanes_below(n), v);
 }
+/* Column 4 * q, which lies in 128 bits number q, for each q. */
+VF_INLINE void put_columns(float *p, ptrdiff_t step, vf v)
+{
+    _mm_storeu_ps(p, _mm512_castps512_ps128(v));
+    _mm_storeu_ps(p + 4 * step, _mm512_extractf32x4_ps(v, 1));
+    _mm_storeu_ps(p + 8 * step, _mm512_extractf32x4_ps(v, 2));
+    _mm_storeu_ps(p + 12 * step, _mm512_extractf32x4_ps(v, 3));
+}
+/* Columns 4 * q and 4 * q + 1, from pairs of rows. */
+VF_INLINE void put_pairs(float *p, ptrdiff_t step, vf ab, vf cd)
+{
+    const __m512d low = _mm512_castps_pd(ab), high = _mm512_castps_pd(cd);
+    put_columns(p, step, _mm512_castpd_ps(_mm512_unpacklo_pd(low, high)));
+    put_columns(p + step, step, _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
+}
+VF_INLINE void vf_store4(float *p, ptrdiff_t step, vf a, vf b, vf c, vf d)
+{
+    put_pairs(p, step, _mm512_unpacklo_ps(a, b), _mm512_unpacklo_ps(c, d));
+    put_pairs(p + 2 * step, step, _mm512_unpackhi_ps(a, b), _mm512_unpackhi_ps(c, d));
+}
 
 VF_INLINE vi vi_load_i32(const int32_t *p) { return _mm512_loadu_si512(p); }
 VF_INLINE void vi_store_i32(int32_t *p, vi v) { _mm512_storeu_si512(p, v); }

@@ -42,6 +42,17 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
     vst1q_f32(lanes, v);
     memcpy(p, lanes, n * sizeof *p);
 }
+/* Columns 0 and 1, from pairs of rows. */
+VF_INLINE void put_pairs(float *p, ptrdiff_t step, vf ab, vf cd)
+{
+    vst1q_f32(p, vcombine_f32(vget_low_f32(ab), vget_low_f32(cd)));
+    vst1q_f32(p + step, vcombine_f32(vget_high_f32(ab), vget_high_f32(cd)));
+}
+VF_INLINE void vf_store4(float *p, ptrdiff_t step, vf a, vf b, vf c, vf d)
+{
+    put_pairs(p, step, vzip1q_f32(a, b), vzip1q_f32(c, d));
+    put_pairs(p + 2 * step, step, vzip2q_f32(a, b), vzip2q_f32(c, d));
+}
 
 VF_INLINE vi vi_load_i32(const int32_t *p) { return vld1q_s32(p); }
 VF_INLINE void vi_store_i32(int32_t *p, vi v) { vst1q_s32(p, v); }

@@ -30,6 +30,11 @@ VF_INLINE void vf_store_n(float *p, vf v, size_t n)
         *p = v;
     }
 }
+VF_INLINE void vf_store4(float *p, ptrdiff_t step, vf a, vf b, vf c, vf d)
+{
+    (void)step;
+    p[0] = a, p[1] = b, p[2] = c, p[3] = d;
+}
 
 VF_INLINE vi vi_load_i32(const int32_t *p) { return *p; }
 VF_INLINE void vi_store_i32(int32_t *p, vi v) { *p = v; }
