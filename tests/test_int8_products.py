@@ -23,7 +23,8 @@ from test_math import ROOT, canonical, toolchain
 Array = np.ndarray[Any, Any]
 Runner = Callable[["list[Case]"], "list[list[Array]]"]
 
-TABLES = ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "neon", "neondot")
+TABLES = ("scalar", "avx2", "avx2vnni", "avx512", "avx512vnni", "avx512amx", "neon", "neondot")
+BESIDE = {"avx512amx": "isa/int8_avx512vnni.c"}  # tables whose kernels another one calls
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,10 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Runner]:
         command += [f"-I{ROOT / 'src_c'}", f"-I{ROOT / 'src_c/include'}"]
         command += [f'-DINT8_SOURCE="isa/int8_{name}.c"', f"-DINT8_TABLE=rnne_int8_{name}"]
         target = folder / name
-        command += [str(ROOT / "tests/c/int8_products.c"), "-o", str(target), "-lm"]
+        sources = ["tests/c/int8_products.c", "src_c/core/os_posix.c"]
+        sources += [f"src_c/{BESIDE[name]}"] if name in BESIDE else []
+        command += [str(ROOT / source) for source in sources]
+        command += ["-pthread", "-o", str(target), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return lambda cases: run((*prefix, str(target)), cases)
@@ -171,6 +175,14 @@ def test_every_block_shape(table: Runner, bits: int) -> None:
     rng = np.random.default_rng(11)
     shapes = [(gates, rows) for gates in (1, 2, 3, 4) for rows in range(1, 18)]
     check(table, [draw(rng, bits=bits, gates=g, rows=r, units=144, k=20) for g, r in shapes])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_many_rows(table: Runner, bits: int) -> None:
+    """More rows than any block has, of one and more blocks of k, whole and not."""
+    rng = np.random.default_rng(12)
+    shapes = [(4, 33, 64), (3, 48, 512), (2, 65, 600), (1, 100, 1088), (1, 31, 130), (3, 17, 257)]
+    check(table, [draw(rng, bits=bits, gates=g, rows=r, units=40, k=k) for g, r, k in shapes])
 
 
 @pytest.mark.parametrize("k", [511, 512, 513, 1024, 1026, 4096])

@@ -275,6 +275,8 @@ def test_the_rule_of_auto() -> None:
     far = automatic("LSTM", 32769, machine)
     assert far == ("int8", "auto: 129 KB of float32 weights are more than 4 times L1, 128 KB")
     assert automatic("LSTM", 32769, Machine(48 << 10, 1 << 20, "neondot"))[0] == "float32"
+    for isa in ("avx2vnni", "avx512amx"):
+        assert automatic("LSTM", 32769, Machine(32 << 10, 512 << 10, isa)) == far
     for isa in ("avx2", "avx512", "neon"):
         plain = Machine(32 << 10, 512 << 10, isa)
         assert automatic("LSTM", 131072, plain)[1].endswith("are within L2, 512 KB")

@@ -35,6 +35,7 @@ CPU_FLAGS = {
     "avx2vnni": {"avx2", "fma", "avx_vnni"},
     "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl"},
     "avx512vnni": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"},
+    "avx512amx": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "amx_int8"},
 }
 STRIDE, EMULATED_STRIDE = 1009, 40009  # primes, so that every bit of a pattern takes part
 # Largest error in ULP over all 2^32 inputs, rounded up; measured by the exhaustive sweep.

@@ -25,6 +25,8 @@ __all__ = ["NEAR", "Machine", "automatic"]
 NEAR = 4
 """Times L1, up to which float32 weights are near where bytes have instructions of their own."""
 
+_PLAIN = ("avx2", "avx512", "neon")  # tables of vectors without products of bytes
+
 
 @record
 class Machine:
@@ -59,7 +61,7 @@ def automatic(op: str, elements: int, machine: Machine) -> tuple[str, str]:
         return "float32", "auto: no vector instructions"
     if op in ("Conv", "ConvTranspose"):
         return "float32", "auto: a convolution"
-    products = machine.isa.endswith(("vnni", "dot"))
+    products = machine.isa not in _PLAIN
     near = NEAR * machine.l1 if products else machine.l2
     place = f"{NEAR} times L1" if products else "L2"
     size = f"{_kilobytes(4 * elements)} of float32 weights"

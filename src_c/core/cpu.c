@@ -2,6 +2,7 @@
  * saves; a feature counts only when both agree. */
 #include "core/cpu.h"
 
+#include "core/os.h"
 #include "rnnengine.h"
 
 #if defined(__AVX__)
@@ -9,7 +10,7 @@
 #endif
 
 static const char *const names[] = {"avx2",     "fma",  "avx512f", "avx512bw",    "avx512dq", "avx512vl",
-                                    "neon",     "f16c", "avx512_vnni", "avx_vnni", "dotprod"};
+                                    "neon",     "f16c", "avx512_vnni", "avx_vnni", "dotprod",   "amx_int8"};
 
 const char *rnne_cpu_feature_name(int i)
 {
@@ -60,6 +61,10 @@ static uint32_t detect(void)
         found |= ((b >> 30) & 1) ? RNNE_CPU_AVX512BW : 0;
         found |= ((b >> 31) & 1) ? RNNE_CPU_AVX512VL : 0;
         found |= ((c >> 11) & 1) ? RNNE_CPU_AVX512_VNNI : 0;
+    }
+    const int tiles = ((d >> 24) & 1) && ((d >> 25) & 1) && (state & 0x60000) == 0x60000;
+    if (tiles && rnne_os_permit_tiles()) {
+        found |= RNNE_CPU_AMX_INT8;
     }
     if (ymm && a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) {
         found |= ((a >> 4) & 1) ? RNNE_CPU_AVX_VNNI : 0;

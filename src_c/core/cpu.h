@@ -15,6 +15,7 @@
 #define RNNE_CPU_AVX512_VNNI (1u << 8)
 #define RNNE_CPU_AVX_VNNI (1u << 9)
 #define RNNE_CPU_DOTPROD (1u << 10)
+#define RNNE_CPU_AMX_INT8 (1u << 11) /* and its tiles, which the system lets this process use */
 
 #define RNNE_CPU_AVX512                                                                            \
     (RNNE_CPU_AVX512F | RNNE_CPU_AVX512BW | RNNE_CPU_AVX512DQ | RNNE_CPU_AVX512VL)

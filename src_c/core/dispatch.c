@@ -9,6 +9,7 @@
 
 static const rnne_tables tables[] = {
 #if defined(__x86_64__)
+    {&rnne_kernels_avx512, &rnne_int8_avx512amx},
     {&rnne_kernels_avx512, &rnne_int8_avx512vnni},
     {&rnne_kernels_avx512, &rnne_int8_avx512},
     {&rnne_kernels_avx2, &rnne_int8_avx2vnni},

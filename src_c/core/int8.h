@@ -42,6 +42,18 @@ static inline size_t rnne_int8_blocks(const rnne_matrix *m)
     return (m->k + rnne_int8_block(m) - 1) / rnne_int8_block(m);
 }
 
+/** k in [begin, end) of every row: block `number` of a matrix. */
+typedef struct rnne_depth {
+    size_t begin, end, number;
+} rnne_depth;
+
+/** Block `number`; past the last one it begins at k or beyond. */
+static inline rnne_depth rnne_int8_depth(const rnne_matrix *m, size_t number)
+{
+    const size_t most = rnne_int8_block(m), begin = number * most;
+    return (rnne_depth){begin, begin + most < m->k ? begin + most : m->k, number};
+}
+
 static inline int rnne_is_int8(const rnne_matrix *m)
 {
     return m->type == RNNE_W_INT8 || m->type == RNNE_W_INT8_FAST;
@@ -101,6 +113,7 @@ extern const rnne_int8 rnne_int8_avx2;
 extern const rnne_int8 rnne_int8_avx2vnni;
 extern const rnne_int8 rnne_int8_avx512;
 extern const rnne_int8 rnne_int8_avx512vnni;
+extern const rnne_int8 rnne_int8_avx512amx;
 extern const rnne_int8 rnne_int8_neon;
 extern const rnne_int8 rnne_int8_neondot;
 

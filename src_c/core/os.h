@@ -20,6 +20,9 @@ int rnne_os_core(void);
 /** Keep `count` threads off that core, on the others that the calling thread may use. Nothing happens
  * where there are none, or where the system does not let threads be placed. */
 void rnne_os_keep_off(int core, const int *threads, int count);
+/** Ask for the use of tile registers, whose content the system saves only for processes that asked; 0
+ * where it refuses. */
+int rnne_os_permit_tiles(void);
 /** Have `child` called in every process that is forked from this one. */
 void rnne_os_at_fork(void (*child)(void));
 

@@ -48,7 +48,26 @@ void rnne_os_keep_off(int core, const int *threads, int count)
         sched_setaffinity(threads[i], sizeof set, &set);
     }
 }
+
+#if defined(__x86_64__)
+#define REQUEST_PERMISSION 0x1023
+#define TILE_DATA 18
+int rnne_os_permit_tiles(void)
+{
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
 #else
+int rnne_os_permit_tiles(void)
+{
+    return 0;
+}
+#endif
+#else
+int rnne_os_permit_tiles(void)
+{
+    return 0;
+}
+
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 

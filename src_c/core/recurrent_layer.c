@@ -202,10 +202,10 @@ static void place_side(rnne_layer *l, int has_proj, int has_mask, int *bad)
     l->side_bytes = total;
 }
 
-static int64_t chunk_bytes(const rnne_layer *l)
+static int64_t chunk_bytes(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
 {
-    const int64_t weights = rnne_product(l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float),
-                                         l->inputs + l->out);
+    const int64_t each = rnne_dtype_bytes(rnne_dtype_of(ctx, rnne_view_of(ctx, in, RR)));
+    const int64_t weights = rnne_product(l->panels * RNNE_PANEL * l->gates * each, l->inputs + l->out);
     return weights < CHUNK_BYTES ? CHUNK_BYTES : weights < CHUNK_MOST_BYTES ? weights : CHUNK_MOST_BYTES;
 }
 
@@ -235,7 +235,7 @@ rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne
     const int has_mask = rnne_view_of(ctx, in, RMASK) != NULL;
     const int before = l->kind == R_GRU && !l->reset_after;
     const int64_t row = l->panels * RNNE_PANEL * l->gates * (int64_t)sizeof(float);
-    int64_t all = 0, total = 0, own = 0, rows = chunk_bytes(l) / row;
+    int64_t all = 0, total = 0, own = 0, rows = chunk_bytes(ctx, in, l) / row;
     int bad = rnne_add_product(&all, l->steps, l->batch);
     rows = rows < CHUNK_MIN_ROWS ? CHUNK_MIN_ROWS : rows;
     rows = rows < l->batch ? l->batch : rows;

@@ -6,11 +6,6 @@
  * instruction set multiplies bytes alone, the two bytes of an activation have a sum each.
  */
 
-/* k in [begin, end) of every row: block `number`. */
-typedef struct int8_span {
-    size_t begin, end, number;
-} int8_span;
-
 INLINE void int8_start(vi *acc, const int32_t *offset, size_t panel_stride, const int ROWS,
                        const int PANELS, const int GATES, const int VECS, const int PARTS)
 {
@@ -62,7 +57,7 @@ INLINE void int8_mac(vi *acc, const int8_t *w, size_t panel_stride, size_t fours
 #undef INT8_WEIGHTS
 
 /* Exact sums of one block, high and low bytes joined, zero points taken off. */
-INLINE void int8_sums(vi *sum, const rnne_matrix *m, const rnne_row *const *rows, int8_span span,
+INLINE void int8_sums(vi *sum, const rnne_matrix *m, const rnne_row *const *rows, rnne_depth span,
                       size_t panel, int v, const int BITS, const int ROWS, const int PANELS,
                       const int GATES, const int VECS)
 {
@@ -101,7 +96,7 @@ INLINE void int8_sums(vi *sum, const rnne_matrix *m, const rnne_row *const *rows
 
 /* The outputs of one block of k: where they start, or what the blocks before left, plus its sums. */
 INLINE void int8_block(const rnne_matrix *m, const rnne_row *const *rows, const rnne_sums *s,
-                       int8_span span, size_t row, size_t panel, const int BITS, const int ROWS,
+                       rnne_depth span, size_t row, size_t panel, const int BITS, const int ROWS,
                        const int PANELS, const int GATES, const int VECS)
 {
     for (int v = 0; v < PANEL_VECS; v += VECS) {
@@ -127,7 +122,7 @@ INLINE void int8_block(const rnne_matrix *m, const rnne_row *const *rows, const 
 #define INT8_ACCUMULATE(BITS, GATES)                                                               \
     static void int8_accumulate_##BITS##_##GATES(const rnne_matrix *m,                             \
                                                  const rnne_row *const *rows, const rnne_sums *s,  \
-                                                 int8_span span)                                   \
+                                                 rnne_depth span)                                   \
     {                                                                                              \
         FOR_BLOCKS(INT8_BLOCK_##BITS##_##GATES, (GATES) * DOT_PARTS(BITS), s->n_rows, s->begin,    \
                    s->end, s->backwards);                                                          \
@@ -153,40 +148,13 @@ INT8_ACCUMULATE(8, 4)
 static void int8_accumulate(const rnne_matrix *m, const rnne_row *const *rows,
                             const rnne_sums *sums)
 {
-    typedef void kernel(const rnne_matrix *, const rnne_row *const *, const rnne_sums *, int8_span);
+    typedef void kernel(const rnne_matrix *, const rnne_row *const *, const rnne_sums *, rnne_depth);
     static kernel *const kernels[2][4] = {
         {int8_accumulate_16_1, int8_accumulate_16_2, int8_accumulate_16_3, int8_accumulate_16_4},
         {int8_accumulate_8_1, int8_accumulate_8_2, int8_accumulate_8_3, int8_accumulate_8_4}};
     kernel *const accumulate = kernels[m->type == RNNE_W_INT8_FAST][m->gates - 1];
-    const size_t most = rnne_int8_block(m);
-    for (int8_span span = {0, 0, 0}; span.begin < m->k; span.begin = span.end, span.number++) {
-        span.end = m->k - span.begin < most ? m->k : span.begin + most;
+    for (rnne_depth span = rnne_int8_depth(m, 0); span.begin < m->k;
+         span = rnne_int8_depth(m, span.number + 1)) {
         accumulate(m, rows, sums, span);
-    }
-}
-
-/* Outputs are made in pieces of as many rows and panels, so that they need not lie as sums do. */
-#define INT8_PIECE_ROWS 24
-#define INT8_PIECE_PANELS 4
-#define INT8_PIECE_UNITS ((size_t)(INT8_PIECE_PANELS * RNNE_PANEL))
-
-static void int8_linear(const rnne_matrix *m, const rnne_row *const *rows, float *const *out,
-                        size_t n_rows, size_t n)
-{
-    float piece[INT8_PIECE_ROWS * INT8_PIECE_PANELS * RNNE_PANEL];
-    for (size_t first = 0; first < n; first += INT8_PIECE_UNITS) {
-        const size_t some = n - first < INT8_PIECE_UNITS ? n - first : INT8_PIECE_UNITS;
-        const size_t begin = first / RNNE_PANEL, end = begin + (some + RNNE_PANEL - 1) / RNNE_PANEL;
-        for (size_t row = 0; row < n_rows; row += INT8_PIECE_ROWS) {
-            const size_t left = n_rows - row;
-            const rnne_sums sums = {.n_rows = left < INT8_PIECE_ROWS ? left : INT8_PIECE_ROWS,
-                                    .begin = begin, .end = end, .start = m->bias,
-                                    .start_panel = RNNE_PANEL, .out = piece - first,
-                                    .out_panel = RNNE_PANEL, .out_row = INT8_PIECE_UNITS};
-            int8_accumulate(m, rows + row, &sums);
-            for (size_t r = 0; r < sums.n_rows; r++) {
-                memcpy(out[row + r] + first, piece + r * INT8_PIECE_UNITS, some * sizeof(float));
-            }
-        }
     }
 }

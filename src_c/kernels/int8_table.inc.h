@@ -7,5 +7,6 @@
 #include "kernels/mac.inc.h"
 #include "kernels/int8_row.inc.h"
 #include "kernels/int8.inc.h"
+#include "kernels/int8_linear.inc.h"
 
 #define INT8_ENTRIES .quantize = int8_quantize, .accumulate = int8_accumulate, .linear = int8_linear

@@ -9,8 +9,8 @@
  * many rows, TILE_ROWS(gates) rows of TILE_PANELS(gates) panels of TILE_VECS(gates) vectors; and
  * PREFETCH_BYTES, how far ahead many rows ask for weights, 0 for not at all.
  */
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 64")
+#include "kernels/inline.inc.h"
+
 #define PANEL_VECS (RNNE_PANEL / VF_LANES) /* vectors of one gate of one panel */
 #define MAX_ACC 32
 #define MAX_ROWS 8

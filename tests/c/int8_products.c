@@ -8,6 +8,8 @@
  */
 #include INT8_SOURCE
 
+#include "core/os.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,6 +70,7 @@ static void products(const rnne_matrix *m, const int64_t *f, const float *x)
 int main(void)
 {
     int64_t f[FIELDS];
+    rnne_os_permit_tiles(); /* where there are none, no table of tiles is driven */
     while (fread(f, sizeof f, 1, stdin) == 1) {
         rnne_matrix m = {.type = f[BITS] == 16 ? RNNE_W_INT8 : RNNE_W_INT8_FAST,
                          .panels = (size_t)((f[UNITS] + RNNE_PANEL - 1) / RNNE_PANEL),
