@@ -61,7 +61,7 @@ REASONS = {
     "condition on data": r"\((If|Loop)\): .*condition.* depends on data; accepted:",
     "size from data": r"(Slice: starts|Range: a bound) is computed from data; it must follow",
     "integers of an activation": r"belongs to the integers of a quantised|is not made by QuantizeL",
-    "scale from data": r"\((Deq|Q)uantizeLinear\): scale '[^']*' is computed from data",
+    "scale from data": r"\((De)?[Qq](uantize)?Linear\w*\): scale '[^']*' is computed from data",
     "blocks of scales": r"\((Deq|Q)uantizeLinear\): attribute 'block_size' is \d+; accepted: 0",
     "old opset": r"model uses opset [1-6]; accepted:",
     "uint8 pool": r"\(MaxPool\): MaxPool: input X has element type uint8; accepted:",

@@ -398,8 +398,11 @@ def test_quantize_dynamic(cell: str, options: dict[str, Any], signed: bool, tmp_
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN", "Conv"])
 @pytest.mark.parametrize("options", [{}, {"per_channel": True}], ids=str)
 @pytest.mark.parametrize("signed", [True, False])
-def test_quantize_static(cell: str, options: dict[str, Any], signed: bool, tmp_path: Path) -> None:
-    """QDQ: activations are rounded where the model says so, and nowhere else."""
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_quantize_static(
+    cell: str, options: dict[str, Any], signed: bool, form: str, tmp_path: Path
+) -> None:
+    """Activations are rounded where the model says so, and nowhere else."""
     from onnxruntime import quantization
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
@@ -413,7 +416,7 @@ def test_quantize_static(cell: str, options: dict[str, Any], signed: bool, tmp_p
     source.write_bytes(network(cell))
     kind = quantization.QuantType.QInt8 if signed else quantization.QuantType.QUInt8
     quantization.quantize_static(
-        source, target, Reader(), quant_format=quantization.QuantFormat.QDQ,
+        source, target, Reader(), quant_format=quantization.QuantFormat[form],
         activation_type=kind, weight_type=kind, **options,
     )  # fmt: skip
     x = given(cell)

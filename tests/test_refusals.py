@@ -576,8 +576,37 @@ case("onnx integer LSTM with scales of no shape",
 case("onnx integer LSTM without scales",
      onnx_quantised((MS + "DynamicQuantizeLSTM", "t L R", "y", {"hidden_size": 4})), U,
      r"node 'dynamicquantizelstm' .*W 'L' or its scale is computed from data; accepted: constants")
-case("onnx static integers", onnx_quantised(("QLinearMatMul", "x ws wz w ws wz ws wz", "y")), U,
-     r"operator QLinearMatMul is not supported: accepted: the same model in the QDQ format")
+QLINEAR = ("QuantizeLinear", "x ws z", "q")
+case("onnx static product of floats",
+     onnx_quantised(("QLinearMatMul", "x ws wz w ws wz ws wz", "y")), F,
+     r"node 'qlinearmatmul' .*input 'x' is float32; expected int8 or uint8")
+case("onnx static product of float weights",
+     onnx_quantised(QLINEAR, ("QLinearMatMul", "q ws z cw ws wz ws wz", "y"),
+                    cw=np.ones((3, 5), np.float32)), F,
+     r"node 'qlinearmatmul' .*weights 'cw' are float32; expected int8 or uint8")
+case("onnx static product with a scale at run time",
+     onnx_quantised(QLINEAR, ("QLinearMatMul", "q ws z w S wz ws wz", "y")), U,
+     r"node 'qlinearmatmul' .*scale 'S' is computed from data; accepted: a constant")
+case("onnx static product with a result's scale at run time",
+     onnx_quantised(QLINEAR, ("QLinearMatMul", "q ws z w ws wz S wz", "y")), U,
+     r"node 'qlinearmatmul' .*scale 'S' is computed from data; accepted: a constant")
+case("onnx static product with scales of rows",
+     onnx_quantised(QLINEAR, ("QLinearMatMul", "q cs wz w ws wz ws wz", "y")), U,
+     r"node 'qlinearmatmul' .*5 scales 'cs'; accepted: one for the activation and for the result")
+case("onnx static product with a wide result",
+     onnx_quantised(QLINEAR, ("QLinearMatMul", "q ws z w ws wz ws i", "y"), i=np.int16(0)), U,
+     r"node 'qlinearmatmul' .*a result of scale .* and type int16; accepted: a positive scale")
+case("onnx static product of a dynamic activation",
+     onnx_quantised(("DynamicQuantizeLinear", "x", "q s z0"),
+                    ("QLinearMatMul", "q s z0 w ws wz ws wz", "y")), U,
+     r"node 'qlinearmatmul' .*input 'q' is made by DynamicQuantizeLinear; accepted: integers of a")
+case("onnx static product as an output",
+     onnx_quantised(QLINEAR, ("QLinearMatMul", "q ws z w ws wz ws wz", "y")), U,
+     r"output 'y' of the model: 'y' belongs to the integers of a quantised activation")
+case("onnx static convolution with a bias at run time",
+     onnx_quantised(("QuantizeLinear", "t ws z", "q"),
+                    ("QLinearConv", "q ws z k ws wz ws wz d", "y"), k=np.ones((2, 4, 1), np.int8)),
+     U, r"node 'qlinearconv' .*bias 'd' is computed from data, or not int32; accepted: a constant")
 case("onnx operator of microsoft", onnx_quantised((MS + "QAttention", "x w ws", "y")), U,
      r"operator com.microsoft.QAttention is of domain .*com.microsoft.DynamicQuantizeLSTM")
 # fmt: on

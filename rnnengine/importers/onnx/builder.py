@@ -119,7 +119,7 @@ class Builder:
                 raise UnsupportedModelError(
                     f"{where}: {name!r} belongs to the integers of a quantised activation; "
                     "accepted: MatMulInteger or ConvInteger of it, Cast of those to float32, Mul "
-                    "by the scales, DequantizeLinear"
+                    "by the scales, DequantizeLinear, QLinearMatMul, QLinearConv"
                 )
 
 

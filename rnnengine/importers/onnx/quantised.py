@@ -19,6 +19,15 @@ from rnnengine.graph.integers import ScaledIntegers
 from rnnengine.importers.onnx.builder import Call
 from rnnengine.importers.onnx.proto import element_type
 from rnnengine.importers.onnx.recurrent import convert_recurrent
+from rnnengine.importers.onnx.scales import (
+    BITS,
+    along,
+    bounds,
+    scale_of,
+    scaled,
+    withhold_rounded,
+    zero_of,
+)
 from rnnengine.importers.onnx.table import CONTRIB, converter
 from rnnengine.importers.onnx.withheld import (
     Integers,
@@ -30,69 +39,6 @@ from rnnengine.importers.onnx.withheld import (
 from rnnengine.ops.registry import Array
 
 __all__: list[str] = []
-
-_BITS = (np.dtype(np.int8), np.dtype(np.uint8), np.dtype(np.int16), np.dtype(np.uint16))
-
-
-def _scale(call: Call, position: int) -> Array | None:
-    """A constant scale, None where it is computed from data.
-
-    Raises
-    ------
-    UnsupportedModelError
-        It is not positive and finite float32.
-    """
-    name = call.inputs[position]
-    scale = constant_of(call.builder, name)
-    if scale is None:
-        return None
-    if scale.dtype != np.float32:
-        raise UnsupportedModelError(
-            f"{call.where}: scale {name!r} is {scale.dtype}; accepted: float32"
-        )
-    if not np.all(np.isfinite(scale) & (scale >= 0)):
-        raise UnsupportedModelError(
-            f"{call.where}: scale {name!r} holds {float(np.min(scale))!r} or a number that is not "
-            "finite; accepted: positive numbers"
-        )
-    return scale
-
-
-def _zero(call: Call, position: int, dtype: np.dtype[Any] | None, scale: Array) -> Array:
-    """A constant zero point of the shape of its scale; 0 where it is omitted."""
-    name = call.input(position)
-    if name is None:
-        return np.zeros(scale.shape, np.int32)
-    zero = constant_of(call.builder, name)
-    if zero is None:
-        raise UnsupportedModelError(
-            f"{call.where}: zero point {name!r} is computed from data; accepted: a constant"
-        )
-    if (dtype is not None and zero.dtype != dtype) or zero.dtype.kind not in "iu":
-        raise ModelFormatError(
-            f"{call.where}: zero point {name!r} is {zero.dtype}; expected {dtype or 'integers'}"
-        )
-    if zero.shape != scale.shape and not zero.size == scale.size == 1:
-        raise ModelFormatError(
-            f"{call.where}: zero point {name!r} has shape {list(zero.shape)}, its scale "
-            f"{list(scale.shape)}; expected the same"
-        )
-    return zero.astype(np.int32).reshape(scale.shape)
-
-
-def _along(call: Call, part: Array, shape: tuple[Any, ...], axis: int) -> Array:
-    """One number, or one for each place of an axis, in a shape that broadcasts to a tensor's."""
-    rank = len(shape)
-    if part.size == 1:
-        return part.reshape((1,) * rank)
-    if part.ndim != 1 or not -rank <= axis < rank or shape[axis] != part.size:
-        raise UnsupportedModelError(
-            f"{call.where}: scales of shape {list(part.shape)} along axis {axis} of a tensor "
-            f"{list(shape)}; accepted: one scale, or one for each place of the axis"
-        )
-    wide = [1] * rank
-    wide[axis] = part.size
-    return part.reshape(wide)
 
 
 def _axis(call: Call) -> int:
@@ -115,13 +61,13 @@ def _quantize(call: Call) -> None:
     call.attributes.integer("saturate", 1)  # of floats with 8 bits alone
     call.attributes.only("precision", call.attributes.integer("precision", 0), 0)
     code = call.attributes.integer("output_dtype", 0)
-    scale = _scale(call, 1)
+    scale = scale_of(call, 1)
     if scale is None or not np.all(scale):
         raise UnsupportedModelError(
             f"{call.where}: scale {call.inputs[1]!r} is computed from data, or 0; accepted: "
             "positive constants"
         )
-    zero = _zero(call, 2, None, scale)
+    zero = zero_of(call, 2, None, scale)
     dtype = np.dtype(np.uint8)
     if call.input(2) is not None:
         given = constant_of(call.builder, call.inputs[2])
@@ -129,29 +75,22 @@ def _quantize(call: Call) -> None:
         dtype = given.dtype
     elif code:
         dtype = element_type(code, f"{call.where}: attribute 'output_dtype'")
-    if dtype not in _BITS or call.type(0).dtype != np.float32:
+    if dtype not in BITS or call.type(0).dtype != np.float32:
         raise UnsupportedModelError(
             f"{call.where}: from {call.type(0).dtype} to {dtype}; accepted: float32 to int8, uint8,"
             " int16 or uint16"
         )
     shape = call.type(0).shape
-    wide, zeros = _along(call, scale, shape, axis), _along(call, zero, shape, axis)
-    low, high = (
-        (np.asarray(b, np.int32) - zeros).astype(np.float32)
-        for b in (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    )
+    wide, zeros = along(call, scale, shape, axis), along(call, zero, shape, axis)
     (output,) = call.outputs
     assert output is not None
     x = constant_of(call.builder, call.inputs[0])
     if x is not None:
+        low, high = bounds(dtype, zeros)
         places = np.minimum(np.maximum(np.rint(np.asarray(x) / wide), low), high)
         call.builder.constant(output, (places + zeros).astype(dtype))
         return
-    ratio = call.made("Div", [call.inputs[0], call.constant("scale", wide)], None, "ratio")
-    whole = call.made("Round", [ratio], None, "whole")
-    for op, bounds in (("Max", low), ("Min", high)):
-        whole = call.made(op, [whole, call.constant(f"{op}.bound", bounds)], None, op)
-    call.builder.withheld[output] = Integers(whole, zeros, None)
+    withhold_rounded(call, call.inputs[0], wide, zeros, dtype)
 
 
 @converter("DequantizeLinear")
@@ -171,17 +110,17 @@ def _dequantize(call: Call) -> None:
     dtype = None if source is not None else call.type(0).dtype
     if dtype is not None and dtype.kind not in "iu":
         raise UnsupportedModelError(f"{call.where}: input is {dtype}; accepted: integers")
-    scale = _scale(call, 1)
+    scale = scale_of(call, 1)
     if scale is None:
         raise UnsupportedModelError(
             f"{call.where}: scale {call.inputs[1]!r} is computed from data; accepted: a constant, "
             "or the scale that DynamicQuantizeLinear gives with the integers"
         )
-    zero = _zero(call, 2, dtype, scale)
+    zero = zero_of(call, 2, dtype, scale)
     name = source.name if source is not None else call.inputs[0]
     assert name is not None
     shape = call.builder.inference.types[name].shape
-    wide, zeros = _along(call, scale, shape, axis), _along(call, zero, shape, axis)
+    wide, zeros = along(call, scale, shape, axis), along(call, zero, shape, axis)
     (output,) = call.outputs
     assert output is not None
     if constant is not None:
@@ -192,14 +131,10 @@ def _dequantize(call: Call) -> None:
         if chosen is not None:
             call.emit("Identity", [chosen], call.outputs)
             return
-    if source is not None:
-        zeros = zeros - source.zero  # what is withheld lies that much lower already
-    else:
+    if source is None:
         name = call.made("Cast", [name], {"to": np.dtype(np.float32)}, "numbers")
-    if np.any(zeros):
-        offset = call.constant("zero", zeros.astype(np.float32))
-        name = call.made("Sub", [name, offset], None, "centred")
-    call.emit("Mul", [name, call.constant("scale", wide)], call.outputs)
+        source = Integers(name, np.zeros((), np.int32), None)
+    call.emit("Mul", scaled(call, source, wide, zeros), call.outputs)
 
 
 def _of_table(call: Call, name: str, scale: Array, zero: Array) -> str | None:
@@ -238,13 +173,13 @@ def _lstm_weight(call: Call, position: int, part: int, letter: str) -> str:
     """Weights [D, 4H, K] of an integer matrix [D, K, 4H], which scales of its columns go with."""
     name = call.inputs[position]
     weight = constant_of(call.builder, name)
-    scale = _scale(call, part) if call.input(part) is not None else None
+    scale = scale_of(call, part) if call.input(part) is not None else None
     if weight is None or scale is None:
         raise UnsupportedModelError(
             f"{call.where}: {letter} {name!r} or its scale is computed from data; accepted: "
             "constants"
         )
-    if weight.dtype not in _BITS[:2] or weight.ndim != 3:
+    if weight.dtype not in BITS[:2] or weight.ndim != 3:
         raise ModelFormatError(
             f"{call.where}: {letter} {name!r} is {weight.dtype} of shape {list(weight.shape)}; "
             "expected int8 or uint8 [directions, columns, 4 * hidden_size]"
@@ -254,7 +189,7 @@ def _lstm_weight(call: Call, position: int, part: int, letter: str) -> str:
             f"{call.where}: the scale of {letter} has shape {list(scale.shape)}; expected "
             f"[{weight.shape[0]}] or [{weight.shape[0]}, {weight.shape[2]}]"
         )
-    zero = _zero(call, part + 1, weight.dtype, scale)
+    zero = zero_of(call, part + 1, weight.dtype, scale)
     wide = (weight.shape[0], 1, scale.size // max(1, weight.shape[0]))
     value = kept_integers(weight, scale.reshape(wide), zero.reshape(wide))
     moved: Any = value.transpose(0, 2, 1)

@@ -12,11 +12,7 @@ __all__ = ["CONTRIB", "CONVERTERS", "REFUSED", "converter", "emit_same", "full_n
 CONTRIB = "com.microsoft"
 """The domain of onnxruntime's own operators, of which those of quantised models are known."""
 
-_STATIC = "accepted: the same model in the QDQ format (quant_format=QuantFormat.QDQ)"
-
 REFUSED: dict[str, str] = {
-    "QLinearConv": _STATIC,
-    "QLinearMatMul": _STATIC,
     "SequenceConstruct": "sequences of tensors are not supported",
     "Optional": "optional values are not supported",
 }

@@ -22,7 +22,7 @@ from rnnengine.errors import ModelFormatError, UnsupportedModelError
 from rnnengine.graph.integers import ScaledIntegers, keepable
 from rnnengine.importers.onnx.builder import Builder, Call
 from rnnengine.importers.onnx.conv import windows
-from rnnengine.importers.onnx.table import CONTRIB, converter
+from rnnengine.importers.onnx.table import CONTRIB, CONVERTERS, converter
 from rnnengine.ops import registry
 from rnnengine.ops.registry import Array
 
@@ -125,6 +125,8 @@ def follow(call: Call) -> bool:
     names = [name for name in call.inputs if name in call.builder.withheld]
     if not names or call.op in _READERS:
         return False
+    if call.op in _MOVERS and names == call.inputs[:1] and _moved(call):
+        return True
     if call.op == "Cast":
         _cast(call)
     elif call.op == "Mul":
@@ -134,7 +136,31 @@ def follow(call: Call) -> bool:
     return True
 
 
-_READERS = ("ConvInteger", "DequantizeLinear", "MatMulInteger", "MatMulIntegerToFloat")
+_READERS = (
+    "ConvInteger",
+    "DequantizeLinear",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "QGemm",
+    *(f"QLinear{op}" for op in ("Add", "Conv", "LeakyRelu", "MatMul", "Mul", "Sigmoid")),
+)
+_MOVERS = ("Flatten", "Identity", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that do to integers less one zero point what they do to the integers."""
+
+
+def _moved(call: Call) -> bool:
+    """Convert a mover of integers of a constant scale; False for any other."""
+    source = held(call.builder, call.inputs[0], Integers)
+    fits = source is not None and source.scale is None and source.zero.size == 1
+    if source is None or not fits or len(call.outputs) > 1:
+        return False
+    call.inputs[0] = source.name
+    output, call.outputs = call.outputs[0], [call.fresh("numbers")]
+    CONVERTERS[call.op](call)
+    assert output is not None and call.outputs[0] is not None
+    zero = source.zero.reshape(())
+    call.builder.withheld[output] = replace(source, name=call.outputs[0], zero=zero)
+    return True
 
 
 def _give(call: Call, position: int, value: Any) -> None:
