@@ -9,7 +9,9 @@ otherwise the next one would share its cores with those threads.
 from __future__ import annotations
 
 import gc
+import glob
 import multiprocessing
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -120,12 +122,30 @@ def _serve(kind: str, pipe: Connection) -> None:
 
 
 def settle() -> bool:
-    """Wait until no thread of this process computes; False when some still did in the end."""
+    """Wait until no thread of this process computes; False when some still did in the end.
+
+    Threads that wait for a core, which others have, compute nothing and have not ended.
+    """
     end = time.perf_counter() + MOST_IDLE_SECONDS
     while (start := time.perf_counter()) < end:
         computed = time.process_time()
         time.sleep(IDLE_SECONDS)
-        if time.process_time() - computed < IDLE_SHARE * (time.perf_counter() - start):
+        share = (time.process_time() - computed) / (time.perf_counter() - start)
+        if share < IDLE_SHARE and not _others_run():
+            return True
+    return False
+
+
+def _others_run() -> bool:
+    """Whether a thread of this process other than the calling one runs or waits for a core."""
+    own = str(threading.get_native_id())
+    for path in glob.glob("/proc/self/task/*/stat"):
+        try:
+            with open(path, encoding="latin-1") as file:
+                state = file.read().rpartition(")")[2].split()[0]
+        except OSError:
+            continue  # it has ended
+        if state == "R" and path.split("/")[-2] != own:
             return True
     return False
 
