@@ -35,17 +35,6 @@ const rnne_row *const *rnne_int8_rows(const rnne_program *program, const rnne_ma
     return quantized;
 }
 
-void rnne_accumulate(const rnne_program *program, const rnne_matrix *m, const rnne_sums *sums,
-                     int bounded, void *area)
-{
-    if (rnne_is_int8(m)) {
-        program->int8->accumulate(
-            m, rnne_int8_rows(program, m, sums->rows, sums->n_rows, bounded, area), sums);
-    } else {
-        program->kernels->accumulate(m, sums);
-    }
-}
-
 void rnne_linear(const rnne_program *program, const rnne_matrix *m, const float *const *rows,
                  float *const *out, size_t n_rows, size_t n, const rnne_act *act, void *area)
 {

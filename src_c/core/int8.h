@@ -93,9 +93,6 @@ void rnne_int8_quantize(const rnne_program *program, const rnne_matrix *m, const
 const rnne_row *const *rnne_int8_rows(const rnne_program *program, const rnne_matrix *m,
                                       const float *const *rows, size_t n_rows, int bounded,
                                       void *area);
-/** Sums of a matrix of any type; area is used where it is int8. */
-void rnne_accumulate(const rnne_program *program, const rnne_matrix *m, const rnne_sums *sums,
-                     int bounded, void *area);
 /** n outputs a row of a one-gate matrix of any type, activation applied. */
 void rnne_linear(const rnne_program *program, const rnne_matrix *m, const float *const *rows,
                  float *const *out, size_t n_rows, size_t n, const rnne_act *act, void *area);

@@ -10,6 +10,11 @@
 #include "core/matrix.h"
 #include "core/recurrent_crew.h"
 
+/* Panels whose products are done before those of the next ones, and from what size of weights on:
+ * a private cache. */
+#define STRIP_PANELS 8
+#define STRIP_FROM_BYTES 2e6
+
 static const float *input_row(const rnne_pass *p, int64_t i, int64_t s)
 {
     return rnne_f32(p->ctx, p->x) + rnne_pass_time(p, i, s) * p->x->stride[0] +
@@ -35,64 +40,117 @@ static void project_out(const rnne_pass *p, float *h, int64_t rows)
     }
 }
 
-/* out = start + m * from for the rows of a step and this thread's units, both in the layout of xp.
- * again: the product before had the same rows, and a matrix of the same type. */
-static void add_product(const rnne_pass *p, const rnne_step *step, const rnne_matrix *m,
-                        const float *from, size_t stride, rnne_sums sums, int again)
+/* A product of a step: what it adds to, and its rows, quantised where its weights are int8. */
+typedef struct product {
+    const rnne_matrix *m;
+    rnne_sums sums;
+    const rnne_row *const *quantized;
+} product;
+
+static product make_product(const rnne_pass *p, const rnne_matrix *m, rnne_sums sums, int bounded,
+                            void *area)
+{
+    const int int8 = rnne_is_int8(m);
+    return (product){m, sums, int8 ? rnne_int8_rows(p->ctx->program, m, sums.rows, sums.n_rows, bounded, area)
+                                   : NULL};
+}
+
+static void run_product(const rnne_pass *p, product q, size_t begin, size_t end)
+{
+    q.sums.begin = begin;
+    q.sums.end = end;
+    if (q.quantized) {
+        p->ctx->program->int8->accumulate(q.m, q.quantized, &q.sums);
+    } else {
+        p->kernels->accumulate(q.m, &q.sums);
+    }
+}
+
+/* Products for this thread's panels, a strip of them at a time. Where weights are larger than the private
+ * cache, what it holds of the last strips is then of all products, and the next step begins with it. */
+static void run_products(const rnne_pass *p, const rnne_step *step, const product *products, int n)
+{
+    const size_t begin = step->panel_begin, panels = step->panel_end - begin;
+    double bytes = 0.0;
+    for (int i = 0; i < n; i++) {
+        bytes += rnne_matrix_bytes(products[i].m);
+    }
+    const size_t wide = bytes > STRIP_FROM_BYTES ? STRIP_PANELS : panels + 1;
+    const size_t strips = (panels + wide - 1) / wide;
+    for (size_t s = 0; s < strips; s++) {
+        const size_t at = (step->backwards ? strips - 1 - s : s) * wide;
+        const size_t end = panels - at < wide ? panels : at + wide;
+        for (int i = 0; i < n; i++) {
+            run_product(p, products[i], begin + at, begin + end);
+        }
+    }
+}
+
+static const float *const *state_rows(const rnne_pass *p, const rnne_step *step, const float *from,
+                                      size_t stride)
 {
     for (size_t i = 0; i < step->rows; i++) {
-        p->rows[i] = from + i * stride;
+        p->state_rows[i] = from + i * stride;
     }
-    sums.rows = p->rows;
-    sums.n_rows = step->rows;
-    sums.begin = step->panel_begin;
-    sums.end = step->panel_end;
-    if (again && rnne_is_int8(m)) {
-        p->ctx->program->int8->accumulate(m, (const rnne_row *const *)p->area, &sums);
-    } else {
-        rnne_accumulate(p->ctx->program, m, &sums, p->bounded, p->area);
-    }
+    return p->state_rows;
 }
 
 /* Sums onto the gates of this step's xp, from gate number `first` on. */
-static rnne_sums onto_xp(const rnne_pass *p, const rnne_step *step, size_t first)
+static rnne_sums onto_xp(const rnne_pass *p, const rnne_step *step, const float *const *rows, size_t first)
 {
     const size_t row = p->cell->x.gates * RNNE_PANEL;
     float *at = p->xp + (step->xp - p->xp) + first * RNNE_PANEL;
-    return (rnne_sums){.start = at, .start_panel = step->xp_panel, .start_row = row,
-                       .out = at, .out_panel = step->xp_panel, .out_row = row,
+    return (rnne_sums){.rows = rows, .n_rows = step->rows, .start = at, .start_panel = step->xp_panel,
+                       .start_row = row, .out = at, .out_panel = step->xp_panel, .out_row = row,
                        .backwards = step->backwards};
 }
 
-/* The recurrent products of a step that its kernel does not do itself. */
-static void add_recurrent(const rnne_pass *p, const rnne_step *step)
+/* The products of a step that its kernel does not do itself; input: that of the input, where it is not
+ * done yet. */
+static void add_products(const rnne_pass *p, const rnne_step *step, const product *input)
 {
+    const int of_states = p->r->k > 0 || p->inner;
+    const float *const *rows = of_states ? state_rows(p, step, step->h, step->h_stride) : NULL;
+    product products[3];
+    int n = 0;
+    if (input) {
+        products[n++] = *input;
+    }
     if (p->r->k > 0) {
-        add_product(p, step, p->r, step->h, step->h_stride, onto_xp(p, step, 0), 0);
+        products[n++] = make_product(p, p->r, onto_xp(p, step, rows, 0), p->bounded, p->area);
     }
     if (p->inner) {
-        const rnne_sums inner = {.start = p->cell->b_rn, .start_panel = RNNE_PANEL, .out = p->inner,
+        const rnne_sums inner = {.rows = rows, .n_rows = step->rows, .start = p->cell->b_rn,
+                                 .start_panel = RNNE_PANEL, .out = p->inner,
                                  .out_panel = step->inner_panel, .out_row = step->inner_row,
                                  .backwards = step->backwards};
-        add_product(p, step, p->r_n, step->h, step->h_stride, inner,
-                    p->r->k > 0 && p->r->type == p->r_n->type);
+        if (p->r->k > 0 && p->r->type == p->r_n->type) {
+            products[n] = (product){p->r_n, inner, products[n - 1].quantized};
+        } else {
+            products[n] = make_product(p, p->r_n, inner, p->bounded, p->area);
+        }
+        n++;
     }
+    run_products(p, step, products, n);
 }
 
-/* Advance rows [0, rows) by one step; returns the buffer that now holds h. */
-static float *advance(rnne_pass *p, rnne_step *step, float *h, int64_t rows)
+/* Advance rows [0, rows) by one step; returns the buffer that now holds h. input: as in add_products. */
+static float *advance(rnne_pass *p, rnne_step *step, const product *input, float *h, int64_t rows)
 {
     float *next = h == p->h[0] ? p->h[1] : p->h[0];
     step->h = h;
     step->rows = (size_t)rows;
     step->h_next = p->m ? p->m : next;
     step->inner_panel = p->inner ? (size_t)rows * RNNE_PANEL : RNNE_PANEL;
-    add_recurrent(p, step);
+    add_products(p, step, input);
     p->first(p->cell, step);
     if (p->second) {
         rnne_track_meet(p);
         if (p->r_n->k > 0) {
-            add_product(p, step, p->r_n, step->rh, step->next_stride, onto_xp(p, step, 2), 0);
+            const float *const *from = state_rows(p, step, step->rh, step->next_stride);
+            const product candidate =
+                make_product(p, p->r_n, onto_xp(p, step, from, 2), p->bounded, p->area);
+            run_products(p, step, &candidate, 1);
         }
         p->second(p->cell, step);
     }
@@ -112,8 +170,8 @@ static int64_t still_running(const rnne_pass *p, int64_t rows, int64_t s)
     return rows;
 }
 
-/* Project the inputs of as many steps from at->s on as fit the chunk, none from `until` on. */
-static void project_chunk(const rnne_pass *p, const rnne_step *step, rnne_place *at, int64_t until)
+/* The product of the inputs of as many steps from at->s on as fit the chunk, none from `until` on. */
+static product input_product(const rnne_pass *p, rnne_place *at, int64_t until)
 {
     const size_t gates = p->cell->x.gates;
     int64_t filled = 0, s = at->s;
@@ -127,11 +185,10 @@ static void project_chunk(const rnne_pass *p, const rnne_step *step, rnne_place 
     at->projected = s;
     at->xp_at = 0;
     at->xp_panel = (size_t)filled * gates * RNNE_PANEL;
-    const rnne_sums sums = {.rows = p->rows, .n_rows = (size_t)filled, .begin = step->panel_begin,
-                            .end = step->panel_end, .start = p->cell->x.bias,
+    const rnne_sums sums = {.rows = p->rows, .n_rows = (size_t)filled, .start = p->cell->x.bias,
                             .start_panel = gates * RNNE_PANEL, .out = p->xp,
                             .out_panel = at->xp_panel, .out_row = gates * RNNE_PANEL};
-    rnne_accumulate(p->ctx->program, &p->cell->x, &sums, 0, p->area);
+    return make_product(p, &p->cell->x, sums, 0, p->input_area);
 }
 
 void rnne_pass_begin(const rnne_pass *p, rnne_place *at)
@@ -150,6 +207,8 @@ int rnne_pass_run(rnne_pass *p, rnne_place *at, int64_t until)
     const int inside = p->layer->batch == 1 && !p->second && p->r->k == 0 &&
                        p->cell->x.type == RNNE_W_F32 &&
                        (p->layer->steps == 1 || p->layer->inputs <= 4);
+    product input = {0};
+    int waiting = 0; /* the product of the input is done with those of the state */
     while (at->rows > 0 && at->s < until) {
         const int64_t s = at->s, rows = at->rows;
         if (p->track && !rnne_track_step(p, at)) {
@@ -161,7 +220,11 @@ int rnne_pass_run(rnne_pass *p, rnne_place *at, int64_t until)
             step.x = input_row(p, 0, s);
         } else {
             if (s == at->projected) {
-                project_chunk(p, &step, at, until);
+                input = input_product(p, at, until);
+                waiting = p->layer->steps == 1;
+                if (!waiting) {
+                    run_product(p, input, step.panel_begin, step.panel_end);
+                }
             }
             step.xp = p->xp + at->xp_at;
             step.xp_panel = at->xp_panel;
@@ -170,7 +233,7 @@ int rnne_pass_run(rnne_pass *p, rnne_place *at, int64_t until)
         /* Weights larger than the private cache: it still holds those the last step ended with. */
         step.backwards = (p->ctx->runs * p->layer->steps + s) % 2 != 0;
         rnne_pass_save_masked(p, s, rows);
-        float *before = p->h[s % 2], *h = advance(p, &step, before, rows);
+        float *before = p->h[s % 2], *h = advance(p, &step, waiting ? &input : NULL, before, rows);
         rnne_pass_restore_masked(p, before, h, s, rows);
         rnne_pass_store(p, h, s, rows);
         at->s = s + 1;

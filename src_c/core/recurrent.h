@@ -44,7 +44,7 @@ typedef struct rnne_layer {
     /* Working memory: of the whole layer; of each direction under way; of each thread. */
     int64_t order_at, length_at, count_at, side_at, own_at, bytes;
     int64_t track_at, xp_at, h_at, m_at, c_at, z_at, rh_at, inner_at, saved_at, side_bytes;
-    int64_t rows_at, area_at, from_at, to_at, seen_at, own_bytes;
+    int64_t rows_at, state_rows_at, area_at, input_area_at, from_at, to_at, seen_at, own_bytes;
 } rnne_layer;
 
 /** What is worked out once per set of sizes. A recurrent matrix that the step kernels cannot multiply

@@ -209,23 +209,21 @@ static int64_t chunk_bytes(const rnne_context *ctx, const rnne_instr *in, const 
     return weights < CHUNK_BYTES ? CHUNK_BYTES : weights < CHUNK_MOST_BYTES ? weights : CHUNK_MOST_BYTES;
 }
 
-/* For the rows of the largest product with int8 weights. */
-static int64_t int8_area(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
+/* For rows of an operand with int8 weights; 0 of others. */
+static int64_t int8_area(const rnne_context *ctx, const rnne_instr *in, int operand, int64_t rows, int64_t k)
 {
-    const struct {
-        int operand;
-        int64_t rows, k;
-    } products[] = {{RW, l->chunk_rows, l->inputs}, {RR, l->batch, l->out},
-                    {RR_N, l->batch, l->out}, {RPROJ, l->batch, l->hidden}};
-    int64_t most = 0;
-    for (int i = 0; i < 4; i++) {
-        const rnne_view *w = rnne_view_of(ctx, in, products[i].operand);
-        if (w && rnne_dtype_of(ctx, w) == RNNE_I8) {
-            const int64_t bytes = rnne_int8_area(products[i].rows, products[i].k);
-            most = bytes > most ? bytes : most;
-        }
-    }
-    return most;
+    const rnne_view *w = rnne_view_of(ctx, in, operand);
+    return w && rnne_dtype_of(ctx, w) == RNNE_I8 ? rnne_int8_area(rows, k) : 0;
+}
+
+/* For the rows of the largest product of states. */
+static int64_t state_area(const rnne_context *ctx, const rnne_instr *in, const rnne_layer *l)
+{
+    const int64_t each[] = {int8_area(ctx, in, RR, l->batch, l->out),
+                            int8_area(ctx, in, RR_N, l->batch, l->out),
+                            int8_area(ctx, in, RPROJ, l->batch, l->hidden)};
+    int64_t most = each[0] > each[1] ? each[0] : each[1];
+    return most > each[2] ? most : each[2];
 }
 
 rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
@@ -244,7 +242,9 @@ rnne_status rnne_layer_place(const rnne_context *ctx, const rnne_instr *in, rnne
     l->sides = l->workers > 1 ? l->directions : 1;
     place_side(l, has_proj, has_mask, &bad);
     l->rows_at = take(&own, l->chunk_rows, sizeof(float *), &bad);
-    l->area_at = take(&own, 1, int8_area(ctx, in, l), &bad);
+    l->state_rows_at = take(&own, l->batch, sizeof(float *), &bad);
+    l->area_at = take(&own, 1, state_area(ctx, in, l), &bad);
+    l->input_area_at = take(&own, 1, int8_area(ctx, in, RW, l->chunk_rows, l->inputs), &bad);
     l->from_at = take(&own, has_proj ? l->batch : 0, sizeof(float *), &bad);
     l->to_at = take(&own, has_proj ? l->batch : 0, sizeof(float *), &bad);
     l->seen_at = take(&own, has_mask ? l->batch : 0, sizeof(int32_t), &bad);

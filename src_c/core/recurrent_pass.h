@@ -40,7 +40,8 @@ typedef struct rnne_pass {
     const int64_t *order, *length; /* NULL without lengths */
     float *xp, *h[2], *m, *c, *z, *rh, *inner;
     const float **rows;
-    void *area; /* quantised rows, where weights are int8 */
+    const float **state_rows;
+    void *area, *input_area; /* quantised rows of states and of inputs, where weights are int8 */
     int bounded; /* |h| <= 1 by the functions of the cell */
     const float **from;
     float **to;

@@ -157,7 +157,9 @@ void rnne_pass_set_up(rnne_pass *p, const rnne_layer *l, char *scratch, char *ow
     p->proj_clip = rnne_float(p->ctx, p->in, 3);
     p->seen = (int32_t *)(own + l->seen_at);
     p->rows = (const float **)(own + l->rows_at);
+    p->state_rows = (const float **)(own + l->state_rows_at);
     p->area = own + l->area_at;
+    p->input_area = own + l->input_area_at;
     p->from = (const float **)(own + l->from_at);
     p->to = (float **)(own + l->to_at);
 }

@@ -5,7 +5,7 @@
 #include "core/cpu.h"
 #include "simd/dot_avx512vnni.h"
 
-#define ROW1_PANELS(sums) ((sums) == 8 ? 2 : (sums) == 6 ? 3 : (sums) > 2 ? 4 : 8)
+#define ROW1_PANELS(sums) ((sums) == 8 ? 2 : (sums) > 2 ? 4 : 8)
 #define ROW1_VECS 1
 #define TILE_ROWS(sums) ((sums) == 8 ? 3 : (sums) == 6 ? 4 : (sums) == 3 ? 8 : 6)
 #define TILE_PANELS(sums) ((sums) == 1 ? 4 : (sums) == 2 ? 2 : 1)
