@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from rnnengine.ops.sizes import (
     present,
     require_dtype,
     required,
+    settled_axis,
     unify,
 )
 
@@ -114,9 +115,8 @@ def _stream_gather_elements(
 
 
 def _settle_axis(attrs: Attrs, types: Types, known: Known) -> Settled | None:
-    axis = axis_of(attrs.get("axis", 0), present(types, 0, "data").rank)
-    name, count = ("ScatterElements", 3) if len(types) == 3 else ("GatherElements", 2)
-    return None if attrs.get("axis") == axis else Settled(name, count, {**attrs, "axis": axis})
+    op = "ScatterElements" if len(types) == 3 else "GatherElements"
+    return settled_axis(attrs, types, op, 0, len(types))
 
 
 register(
@@ -189,33 +189,48 @@ def _check_combine(attrs: Attrs, op: str) -> Callable[[Any, Any], Any]:
     return COMBINE[word]
 
 
+def _check_updates(types: Types, wanted: tuple[Size, ...], op: str) -> TensorType:
+    """Type of the data; what is put into it must have its element type and that shape."""
+    x, updates = present(types, 0, "data"), present(types, 2, "updates")
+    if updates.dtype != x.dtype or updates.rank != len(wanted):
+        raise ShapeError(f"{op}: updates is {updates}; expected {x.dtype} of shape {wanted}")
+    for axis, (a, b) in enumerate(zip(updates.shape, wanted, strict=True)):
+        unify(a, b, f"{op}: axis {axis} of updates")
+    return x
+
+
+def _combined(
+    attrs: Attrs, values: Values, op: str, places: Callable[[Array, Array], Iterable[Any]]
+) -> list[Array]:
+    """A copy of the data in which each place is combined with its update, in order.
+
+    ``places`` gives, for data and indices, the place of each update and its place in the updates.
+    """
+    x, indices, updates = (required(values, i) for i in range(3))
+    if objects(x, updates):
+        raise UndecidedError(f"{op} of symbolic sizes")
+    result, new = as_computed(x).copy(), as_computed(updates)
+    combine = _check_combine(attrs, op)
+    for place, at in places(x, indices):
+        result[place] = combine(result[place], new[at])
+    return [result]
+
+
 def _infer_scatter_nd(attrs: Attrs, types: Types, known: Known) -> list[TensorType]:
-    x, indices, updates = (
-        present(types, i, n) for i, n in enumerate(("data", "indices", "updates"))
-    )
+    x, indices = present(types, 0, "data"), present(types, 1, "indices")
     _check_combine(attrs, "ScatterND")
     depth = _index_depth(x, indices, 0, "ScatterND")
-    wanted: tuple[Size, ...] = (*indices.shape[:-1], *x.shape[depth:])
-    if updates.dtype != x.dtype or updates.rank != len(wanted):
-        raise ShapeError(f"ScatterND: updates is {updates}; expected {x.dtype} of shape {wanted}")
-    for axis, (a, b) in enumerate(zip(updates.shape, wanted, strict=True)):
-        unify(a, b, f"ScatterND: axis {axis} of updates")
-    return [x]
+    return [_check_updates(types, (*indices.shape[:-1], *x.shape[depth:]), "ScatterND")]
 
 
 def _reference_scatter_nd(attrs: Attrs, values: Values) -> list[Array]:
     """A copy of the data in which the part at each index is combined with its update, in order."""
-    x, indices, updates = (required(values, i) for i in range(3))
-    if objects(x, updates):
-        raise UndecidedError("ScatterND of symbolic sizes")
-    result, new = as_computed(x).copy(), as_computed(updates)
-    combine = _check_combine(attrs, "ScatterND")
-    depth = indices.shape[-1]
-    places = _places(indices, x.shape[:depth], "ScatterND")
-    for at in np.ndindex(indices.shape[:-1]):
-        where = tuple(int(p[at]) for p in places)
-        result[where] = combine(result[where], new[at])
-    return [result]
+
+    def places(x: Array, indices: Array) -> Iterator[Any]:
+        found = _places(indices, x.shape[: indices.shape[-1]], "ScatterND")
+        return ((tuple(int(p[at]) for p in found), at) for at in np.ndindex(indices.shape[:-1]))
+
+    return _combined(attrs, values, "ScatterND", places)
 
 
 def _stream_scatter_nd(
@@ -237,31 +252,23 @@ register(Op("ScatterND", _infer_scatter_nd, _reference_scatter_nd, _stream_scatt
 
 
 def _infer_scatter_elements(attrs: Attrs, types: Types, known: Known) -> list[TensorType]:
-    x, indices, updates = (
-        present(types, i, n) for i, n in enumerate(("data", "indices", "updates"))
-    )
+    x, indices = present(types, 0, "data"), present(types, 1, "indices")
     _check_combine(attrs, "ScatterElements")
     _check_elements(x, indices, _axis(attrs, x.rank, "ScatterElements"), "ScatterElements")
-    if updates.dtype != x.dtype or updates.rank != indices.rank:
-        raise ShapeError(f"ScatterElements: updates is {updates}, indices is {indices}")
-    for axis, (a, b) in enumerate(zip(updates.shape, indices.shape, strict=True)):
-        unify(a, b, f"ScatterElements: axis {axis} of updates and indices")
-    return [x]
+    return [_check_updates(types, indices.shape, "ScatterElements")]
 
 
 def _reference_scatter_elements(attrs: Attrs, values: Values) -> list[Array]:
     """A copy of x with x[indices[i, j], j] combined with updates[i, j] for axis 0, in order."""
-    x, indices, updates = (required(values, i) for i in range(3))
-    if objects(x, updates):
-        raise UndecidedError("ScatterElements of symbolic sizes")
-    result, new = as_computed(x).copy(), as_computed(updates)
-    combine = _check_combine(attrs, "ScatterElements")
-    axis = _axis(attrs, x.ndim, "ScatterElements")
-    places = _wrapped(indices, x.shape[axis], "ScatterElements")
-    for at in np.ndindex(indices.shape):
-        where = (*at[:axis], int(places[at]), *at[axis + 1 :])
-        result[where] = combine(result[where], new[at])
-    return [result]
+
+    def places(x: Array, indices: Array) -> Iterator[Any]:
+        axis = _axis(attrs, x.ndim, "ScatterElements")
+        found = _wrapped(indices, x.shape[axis], "ScatterElements")
+        return (
+            ((*at[:axis], int(found[at]), *at[axis + 1 :]), at) for at in np.ndindex(indices.shape)
+        )
+
+    return _combined(attrs, values, "ScatterElements", places)
 
 
 def _stream_scatter_elements(

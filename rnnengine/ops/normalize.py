@@ -29,6 +29,7 @@ from rnnengine.ops.sizes import (
     present,
     require_dtype,
     required,
+    settled_axis,
     unify,
 )
 
@@ -62,8 +63,7 @@ def _stream(
 
 
 def _settle(attrs: Attrs, types: Types, known: Known, *, op: str) -> Settled | None:
-    axis = axis_of(attrs.get("axis", -1), present(types, 0, "input").rank)
-    return None if attrs.get("axis") == axis else Settled(op, 1, {**attrs, "axis": axis})
+    return settled_axis(attrs, types, op, -1)
 
 
 for _name in ("Softmax", "LogSoftmax"):

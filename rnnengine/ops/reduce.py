@@ -32,6 +32,7 @@ from rnnengine.ops.sizes import (
     present,
     require_dtype,
     required,
+    settled_axis,
 )
 
 __all__ = ["REDUCTIONS", "reduced_axes"]
@@ -190,8 +191,7 @@ def _stream_arg(
 
 
 def _settle_arg(attrs: Attrs, types: Types, known: Known, *, op: str) -> Settled | None:
-    axis = axis_of(attrs.get("axis", 0), present(types, 0, "data").rank)
-    return None if attrs.get("axis") == axis else Settled(op, 1, {**attrs, "axis": axis})
+    return settled_axis(attrs, types, op, 0)
 
 
 for _name in ("ArgMax", "ArgMin"):

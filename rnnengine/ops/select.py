@@ -19,7 +19,16 @@ from rnnengine.ops.registry import (
     Values,
     register,
 )
-from rnnengine.ops.sizes import axis_of, element, ints, present, require_dtype, required, unify
+from rnnengine.ops.sizes import (
+    axis_of,
+    element,
+    ints,
+    present,
+    require_dtype,
+    required,
+    settled_axis,
+    unify,
+)
 from rnnengine.records import record
 
 __all__ = ["Cut", "cuts"]
@@ -268,8 +277,7 @@ def _stream_gather(attrs: Attrs, types: Types, known: Known, axes: TimeAxes) -> 
 
 
 def _settle_gather(attrs: Attrs, types: Types, known: Known) -> Settled | None:
-    axis = axis_of(attrs.get("axis", 0), present(types, 0, "data").rank)
-    return None if attrs.get("axis") == axis else Settled("Gather", 2, {"axis": axis})
+    return settled_axis(attrs, types, "Gather", 0, 2)
 
 
 register(

@@ -13,7 +13,7 @@ import numpy as np
 
 from rnnengine.errors import ModelFormatError, ShapeError, UnsupportedModelError
 from rnnengine.graph import Dim, Size, TensorType, UndecidedError
-from rnnengine.ops.registry import Array, Types, Values
+from rnnengine.ops.registry import Array, Attrs, Settled, Types, Values
 
 __all__ = [
     "Clash",
@@ -31,6 +31,7 @@ __all__ = [
     "present",
     "require_dtype",
     "required",
+    "settled_axis",
     "size_array",
     "truncated_quotient",
     "unify",
@@ -176,6 +177,14 @@ def axis_of(axis: int, rank: int, what: str = "axis") -> int:
     if not -rank <= axis < rank:
         raise ShapeError(f"{what} {axis} is out of range for rank {rank}")
     return axis % rank
+
+
+def settled_axis(
+    attrs: Attrs, types: Types, op: str, default: int, inputs: int = 1
+) -> Settled | None:
+    """Settled form of an operator with an axis of its first input; None where it is settled."""
+    axis = axis_of(attrs.get("axis", default), present(types, 0, "data").rank)
+    return None if attrs.get("axis") == axis else Settled(op, inputs, {**attrs, "axis": axis})
 
 
 def present(types: Types, position: int, what: str) -> TensorType:

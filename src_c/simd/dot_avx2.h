@@ -3,19 +3,8 @@
 #ifndef RNNE_SIMD_DOT_AVX2_H
 #define RNNE_SIMD_DOT_AVX2_H
 
-#include <string.h>
-
 #include "avx2.h"
-
-#define DOT_PARTS(bits) (1 + 0 * (bits)) /* words hold either width */
-#define DOT_BYTES(bits) 8
-#define DOT_OFFSET 0
-
-typedef struct dot_words {
-    vi even, odd; /* of each unit: k and k + 2, k + 1 and k + 3 */
-} dot_words;
-typedef dot_words da;
-typedef dot_words dw;
+#include "dot_words.h"
 
 /* Four k as the words 0, 2, 1, 3. */
 VF_INLINE void dot_store(unsigned char *row, size_t k, vi a, const int bits)
@@ -24,12 +13,6 @@ VF_INLINE void dot_store(unsigned char *row, size_t k, vi a, const int bits)
     const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, a), 0x08);
     (void)bits;
     _mm_storeu_si128((__m128i *)(row + 2 * k), _mm_shuffle_epi8(_mm256_castsi256_si128(words), order));
-}
-VF_INLINE da dot_row(const unsigned char *p)
-{
-    int32_t pairs[2];
-    memcpy(pairs, p, sizeof pairs);
-    return (da){_mm256_set1_epi32(pairs[0]), _mm256_set1_epi32(pairs[1])};
 }
 VF_INLINE dw dot_weights(const int8_t *p)
 {
