@@ -62,6 +62,7 @@ static inline int rnne_is_int8(const rnne_matrix *m)
 typedef struct rnne_int8 {
     const char *name;
     uint32_t needs; /* feature bits, beside those of the table of floats */
+    double many;    /* time of a product of many rows beside float32's, roughly; 0: as that of one row */
 
     /** Row x of k floats to integers of 16 or 8 bits. Its range is the largest magnitude, at least 1
      * where bounded is not 0. row is aligned to 64 and has rnne_row_bytes(k). */

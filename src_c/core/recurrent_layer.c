@@ -104,10 +104,11 @@ static int numbers_ok(const rnne_context *ctx, const rnne_instr *in, const rnne_
 
 /* Time of a product beside float32's, by the elements of the weights: int8 as measured where weights lie
  * in the private cache; halves between what they take there and half of it, from beyond. */
-static double weight_cost(const rnne_context *ctx, const rnne_instr *in)
+static double weight_cost(const rnne_context *ctx, const rnne_instr *in, int64_t rows)
 {
     const rnne_dtype dtype = rnne_dtype_of(ctx, rnne_view_of(ctx, in, RR));
-    return dtype == RNNE_F32 ? 1.0 : dtype == RNNE_I8 ? 0.4 : 0.75;
+    const double many = rows > 1 ? ctx->program->int8->many : 0.0;
+    return dtype == RNNE_F32 ? 1.0 : dtype != RNNE_I8 ? 0.75 : many > 0.0 ? many : 0.4;
 }
 
 rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_layer *l)
@@ -142,7 +143,7 @@ rnne_status rnne_layer_read(const rnne_context *ctx, const rnne_instr *in, rnne_
              state_is(ctx, rnne_view_of(ctx, in, RC_N), l->directions, l->batch, l->hidden) &&
              (!y || (rnne_view_is(ctx, y, 4, RNNE_F32) && y->dim[0] == l->steps &&
                      y->dim[1] == l->directions && y->dim[2] == l->batch && y->dim[3] == l->out));
-    l->weight_cost = ok ? weight_cost(ctx, in) : 1.0;
+    l->weight_cost = ok ? weight_cost(ctx, in, l->batch) : 1.0;
     return ok ? RNNE_OK : RNNE_E_SHAPE;
 }
 

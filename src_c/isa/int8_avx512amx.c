@@ -17,5 +17,5 @@
 #include "kernels/int8_linear.inc.h"
 
 const rnne_int8 rnne_int8_avx512amx = {
-    .name = "avx512amx", .needs = RNNE_CPU_AVX512_VNNI | RNNE_CPU_AMX_INT8, .quantize = int8_quantize,
-    .accumulate = int8_accumulate, .linear = int8_linear};
+    .name = "avx512amx", .needs = RNNE_CPU_AVX512_VNNI | RNNE_CPU_AMX_INT8, .many = 0.12,
+    .quantize = int8_quantize, .accumulate = int8_accumulate, .linear = int8_linear};
