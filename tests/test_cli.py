@@ -152,6 +152,23 @@ def test_inspect_of_a_model_file(weights: Path) -> None:
     assert [layer.cell for layer in found.layers] == ["GRU"]
 
 
+def test_inspect_says_what_layers_would_be_computed_in(
+    weights: Path, tmp_path: Path, capsys: Any
+) -> None:
+    path = tmp_path / "model.rnne"
+    rn.save(rn.load(weights, layer="net.enc"), path)
+    assert main(["inspect", str(path), "--compute-type", "int8", "--json"]) == DONE
+    (choice,) = json.loads(capsys.readouterr().out)["choices"]
+    assert (choice["op"], choice["compute_type"]) == ("GRU", "int8")
+    assert main(["inspect", str(path), "--compute-type", "auto"]) == DONE
+    assert "of float32 weights are within" in capsys.readouterr().out
+    words = ["inspect", str(path), "--compute-type", "int8", "--keep", choice["node"], "--json"]
+    assert main(words) == REFUSED
+    assert "GRU in float32 (kept)" in capsys.readouterr().out
+    assert main(["inspect", str(path), "--keep", "x"]) == WRONG_USE
+    assert "--compute-type" in capsys.readouterr().err
+
+
 def test_damaged_layers_are_told(tmp_path: Path) -> None:
     file = io.BytesIO()
     np.savez(file, **{"a.weight_ih_l0": np.zeros((7, 3)), "a.weight_hh_l0": np.zeros((7, 4))})

@@ -93,6 +93,18 @@ def _error(text: str) -> float:
     return number
 
 
+def _add_compute_type(parser: argparse.ArgumentParser, default: str | None, what: str) -> None:
+    parser.add_argument("--compute-type", choices=ACCEPTED, default=default, help=what)
+    parser.add_argument(
+        "--keep",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="layers that stay in float32, by name; * and ? stand for others",
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="rnnengine", description="Inference for recurrent networks on the CPU."
@@ -108,19 +120,10 @@ def _parser() -> argparse.ArgumentParser:
     making.add_argument("source", help="model file, or file of weights")
     making.add_argument("-o", "--output", required=True, help="the .rnne file to write")
     add_model_options(making)
-    making.add_argument(
-        "--compute-type",
-        choices=ACCEPTED,
-        default="float32",
-        help="what weights are stored as; the error against float64 is reported beside float32's",
-    )
-    making.add_argument(
-        "--keep",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME",
-        help="layers that stay in float32, by name; * and ? stand for others",
+    _add_compute_type(
+        making,
+        "float32",
+        "what weights are stored as; the error against float64 is reported beside float32's",
     )
     making.add_argument(
         "--max-error",
@@ -146,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     look = commands.add_parser("inspect", parents=[common], help="say what is in a file")
     look.add_argument("source")
     look.add_argument("--key", help="object of a PyTorch file that holds the weights")
+    _add_compute_type(look, None, "say what each layer would be computed in here, and why")
     look.set_defaults(command=inspect_file)
 
     checking = commands.add_parser(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib.util
 import os
 import platform
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from rnnengine._version import VERSION
-from rnnengine.cli.common import DONE, Outcome
+from rnnengine.cli.common import DONE, Outcome, UsageError
 from rnnengine.inspecting import inspect
-from rnnengine.loading import cpu_info
+from rnnengine.loading import cpu_info, load
 
 __all__ = ["describe_machine", "inspect_file"]
 
@@ -22,8 +23,15 @@ _OPTIONAL = ("onnx", "pyfive", "rich", "onnxruntime", "torch", "keras", "tf_kera
 
 
 def inspect_file(options: argparse.Namespace) -> Outcome:
-    """Say what is in a file."""
+    """Say what is in a file and, where asked, what its layers would be computed in."""
+    if options.keep and not options.compute_type:
+        raise UsageError("--keep names layers that stay in float32: it wants a --compute-type")
     found = inspect(options.source, key=options.key)
+    if options.compute_type:
+        model = load(
+            options.source, key=options.key, compute_type=options.compute_type, keep=options.keep
+        )
+        found = dataclasses.replace(found, choices=model.choices)
     return Outcome(found.as_dict(), str(found), DONE)
 
 
