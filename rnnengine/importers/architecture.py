@@ -12,6 +12,7 @@ from rnnengine.graph import Graph, TensorType, Value, symbol
 from rnnengine.graph.verify import verify
 from rnnengine.importers.checkpoint import Checkpoint
 from rnnengine.importers.emitting import Nodes
+from rnnengine.importers.masking import given_mask, handed_mask
 from rnnengine.importers.single import recurrent_of
 from rnnengine.importers.weights import Group, Place, assign, groups_of, has_weights
 from rnnengine.layers import (
@@ -287,9 +288,12 @@ def _emitted(checkpoint: Checkpoint, plan: Plan, inputs: Sequence[Value] = ()) -
         )
     out = Nodes(inputs, list(results))
     values: list[dict[str, str]] = []
+    masks: list[str | None] = []
     for step in steps:
         operands = [values[i][word] for i, word in step.inputs]
-        values.append(_one(out, step, operands, found))
+        mask = given_mask(step.layer, [masks[i] if w == _OUTPUT else None for i, w in step.inputs])
+        values.append(_one(out, step, operands, found, mask))
+        masks.append(handed_mask(out, step.layer, values[-1][_OUTPUT], operands, mask))
     for name, (i, word) in results.items():
         out.alias(values[i][word], name)
     name = steps[-1].path if len(steps) == 2 else "network"
@@ -310,7 +314,9 @@ def _declared(layer: InputLayer) -> Value:
     return Value(layer.name or _INPUT, TensorType(np.dtype(layer.dtype), shape))
 
 
-def _one(out: Nodes, step: Step, operands: list[str], found: Mapping[int, Group]) -> dict[str, str]:
+def _one(
+    out: Nodes, step: Step, operands: list[str], found: Mapping[int, Group], mask: str | None
+) -> dict[str, str]:
     """Results of one step by name."""
     layer, group = step.layer, found.get(id(step.layer))
     path = step.path if step.said or group is None else group.path or step.path
@@ -318,7 +324,7 @@ def _one(out: Nodes, step: Step, operands: list[str], found: Mapping[int, Group]
     if isinstance(layer, InputLayer):
         return {_OUTPUT: layer.name or _INPUT}
     if isinstance(layer, Recurrent):
-        return out.recurrent(layer, path, operands, found[id(layer)])
+        return out.recurrent(layer, path, operands, found[id(layer)], mask)
     if isinstance(layer, Linear):
         return {_OUTPUT: out.linear(layer, path, operands[0], found[id(layer)])}
     if isinstance(layer, Embedding):

@@ -191,9 +191,16 @@ class Nodes:
         return self._one("Add", path, [y, self.constant(f"{path}.shift", shift.reshape(wide))], {})
 
     def recurrent(
-        self, layer: Recurrent, path: str, inputs: Sequence[str], group: Group
+        self,
+        layer: Recurrent,
+        path: str,
+        inputs: Sequence[str],
+        group: Group,
+        mask: str | None = None,
     ) -> dict[str, str]:
         """A stack of recurrent layers; inputs are x and initial states as torch takes them.
+
+        A mask of the steps that count has the axes of x but the last.
 
         Returns
         -------
@@ -204,6 +211,7 @@ class Nodes:
         self._check_input(layer, x, initial)
         if layer.batch_first:
             x = self.transpose(path, x, (1, 0, 2))
+            mask = mask and self.transpose(f"{path}.mask", mask, (1, 0))
         finals: list[list[str]] = []
         y = x
         for k, ends in enumerate(suffixes(layer, group)):
@@ -216,8 +224,12 @@ class Nodes:
                 hr = np.stack([group.tensors[f"weight_hr{end}"] for end in ends])
                 padded = [*operands, None, None, None][:9]
                 operands = [*padded, self.constant(f"{name}.proj", hr)]
+            if mask is not None:
+                operands = [*operands, *[None] * (10 - len(operands)), mask]
             op = type(layer).__name__
-            y, *final = self.add(op, name, operands, _attributes(layer), results)
+            shown = layer.return_sequences or k + 1 < layer.num_layers
+            attrs = _attributes(layer, mask is not None and layer.bidirectional and shown)
+            y, *final = self.add(op, name, operands, attrs, results)
             finals.append(final)
             y = self._merged(layer, name, y, 1)
         result = {
@@ -296,7 +308,8 @@ class Nodes:
         return self.transpose(f"{path}.out", y, (1, 0, 2)) if layer.batch_first else y
 
 
-def _attributes(layer: Recurrent) -> dict[str, Any]:
+def _attributes(layer: Recurrent, zero: bool = False) -> dict[str, Any]:
+    """Attributes of the canonical layer; zero: outputs of steps that do not count are zeros."""
     direction = "reverse" if layer.go_backwards else "forward"
     if layer.bidirectional:
         direction = "bidirectional"
@@ -305,4 +318,5 @@ def _attributes(layer: Recurrent) -> dict[str, Any]:
         direction=direction,
         activations=(layer.cell_activations(),) * layer.directions,
         reset_after=isinstance(layer, GRU) and layer.reset_after,
+        masked_output="zero" if zero else "carry",
     ).mapping()

@@ -57,11 +57,17 @@ class Embedding(Layer):
     num_embeddings, embedding_dim : int
     padding_idx : int, optional
         Which row was not trained; no effect here.
+    mask_zero : bool
+        Keras: steps of id 0 do not count. The layers that follow hand this on as Keras' do, up to
+        a recurrent layer with ``return_sequences=False``: a recurrent layer keeps its state in such
+        steps, and repeats its last output (zeros where it is bidirectional and returns sequences).
+        Layers of which Keras makes something else are refused.
     """
 
     num_embeddings: int = 0
     embedding_dim: int = 0
     padding_idx: int | None = None
+    mask_zero: bool = False
 
     def __post_init__(self) -> None:
         positive(self, "num_embeddings")
