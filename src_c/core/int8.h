@@ -39,7 +39,8 @@ static inline size_t rnne_int8_block(const rnne_matrix *m)
 
 static inline size_t rnne_int8_blocks(const rnne_matrix *m)
 {
-    return (m->k + rnne_int8_block(m) - 1) / rnne_int8_block(m);
+    return m->zero ? (m->k + RNNE_SUM_BLOCK - 1) / RNNE_SUM_BLOCK
+                   : (m->k + RNNE_BLOCK - 1) / RNNE_BLOCK;
 }
 
 /** k in [begin, end) of every row: block `number` of a matrix. */

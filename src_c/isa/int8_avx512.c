@@ -5,7 +5,7 @@
 #include "core/cpu.h"
 #include "simd/dot_avx512.h"
 
-#define ROW1_PANELS(sums) ((sums) == 4 ? 2 : (sums) == 3 ? 3 : (sums) == 2 ? 4 : 8)
+#define ROW1_PANELS(sums) ((sums) == 4 ? 2 : (sums) > 1 ? 4 : 8)
 #define ROW1_VECS 1
 #define TILE_ROWS(sums) ((sums) == 3 ? 8 : 6)
 #define TILE_PANELS(sums) ((sums) == 1 ? 4 : (sums) == 2 ? 2 : 1)

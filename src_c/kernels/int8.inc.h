@@ -21,40 +21,48 @@ INLINE void int8_start(vi *acc, const int32_t *offset, size_t panel_stride, cons
     }
 }
 
-/* Weights number i of a panel: gate i / VECS, vector i % VECS. */
-#define INT8_WEIGHTS(i)                                                                            \
-    dot_weights(w + (size_t)p * panel_stride +                                                     \
-                4 * ((i) / VECS * RNNE_PANEL + (i) % VECS * VF_LANES))
+/* acc += weight * row for all parts of all rows, whose fours of k stand at `at`. */
+INLINE void int8_weight(vi *acc, dw weight, const unsigned char *const *rows, size_t at,
+                        const int ROWS, const int PARTS, const int STRIDE)
+{
+    UNROLL for (int i = 0; i < ROWS * PARTS; i++)
+    {
+        vi *a = acc + i / PARTS * STRIDE + i % PARTS;
+        *a = dot(*a, dot_row(rows[i / PARTS] + at + 4 * (i % PARTS)), weight);
+    }
+}
 
 /* acc += w * row over fours of k: w is [panel][k/4][gate][16][4], moved to the first vector. Of weights
- * and rows, the fewer stay in registers while the others pass. */
+ * and rows, the fewer stay in registers while the others pass; where they are about as many, the rows
+ * stay, because weights are read where they are used. */
 INLINE void int8_mac(vi *acc, const int8_t *w, size_t panel_stride, size_t fours,
                      const unsigned char *const *rows, const int BITS, const int ROWS,
                      const int PANELS, const int GATES, const int VECS)
 {
-    const int PARTS = DOT_PARTS(BITS), WEIGHTS = GATES * VECS;
+    const int PARTS = DOT_PARTS(BITS), WEIGHTS = PANELS * GATES * VECS;
+    const int BY_ROW = ROWS * PARTS > WEIGHTS + 2;
     for (size_t k = 0; k < fours; k++, w += 4 * GATES * RNNE_PANEL) {
-        UNROLL for (int p = 0; p < PANELS; p++)
+        const size_t at = k * (size_t)DOT_BYTES(BITS);
+        dw weight[MAX_ACC];
+        UNROLL for (int i = 0; i < WEIGHTS; i++)
         {
-            dw weights[MAX_ACC];
-            UNROLL for (int i = 0; i < WEIGHTS * (ROWS * PARTS > WEIGHTS); i++)
-            {
-                weights[i] = INT8_WEIGHTS(i);
+            weight[i] = dot_weights(w + (size_t)(i / VECS / GATES) * panel_stride +
+                                    4 * (i / VECS % GATES * RNNE_PANEL + i % VECS * VF_LANES));
+            if (!BY_ROW) {
+                int8_weight(acc + i * PARTS, weight[i], rows, at, ROWS, PARTS, WEIGHTS * PARTS);
             }
-            UNROLL for (int i = 0; i < WEIGHTS * ROWS * PARTS; i++)
+        }
+        UNROLL for (int r = BY_ROW ? 0 : ROWS * PARTS; r < ROWS * PARTS; r++)
+        {
+            const da activations = dot_row(rows[r / PARTS] + at + 4 * (r % PARTS));
+            UNROLL for (int i = 0; i < WEIGHTS; i++)
             {
-                const int by_rows = ROWS * PARTS > WEIGHTS;
-                const int row = by_rows ? i / WEIGHTS : i % (ROWS * PARTS);
-                const int at = by_rows ? i % WEIGHTS : i / (ROWS * PARTS);
-                const int a = ((row / PARTS * PANELS + p) * WEIGHTS + at) * PARTS + row % PARTS;
-                const dw weight = by_rows ? weights[at] : INT8_WEIGHTS(at);
-                acc[a] = dot(acc[a], dot_row(rows[row / PARTS] + k * (size_t)DOT_BYTES(BITS) +
-                                             4 * (row % PARTS)), weight);
+                vi *a = acc + (r / PARTS * WEIGHTS + i) * PARTS + r % PARTS;
+                *a = dot(*a, activations, weight[i]);
             }
         }
     }
 }
-#undef INT8_WEIGHTS
 
 /* Exact sums of one block, high and low bytes joined, zero points taken off. */
 INLINE void int8_sums(vi *sum, const rnne_matrix *m, const rnne_row *const *rows, rnne_depth span,
@@ -94,36 +102,55 @@ INLINE void int8_sums(vi *sum, const rnne_matrix *m, const rnne_row *const *rows
     }
 }
 
-/* The outputs of one block of k: where they start, or what the blocks before left, plus its sums. */
+/* The outputs of one block of k: where they start, or what the blocks before left, plus its sums.
+ * Addresses are worked out before the first store: after it, a compiler reads all of s anew. */
 INLINE void int8_block(const rnne_matrix *m, const rnne_row *const *rows, const rnne_sums *s,
                        rnne_depth span, size_t row, size_t panel, const int BITS, const int ROWS,
                        const int PANELS, const int GATES, const int VECS)
 {
+    const size_t out_panel = s->out_panel, out_row = s->out_row;
+    const size_t from_panel = span.number == 0 ? s->start_panel : out_panel;
+    const size_t from_row = span.number == 0 ? s->start_row : out_row;
+    const float *const from =
+        (span.number == 0 ? s->start : s->out) + panel * from_panel + row * from_row;
+    const float *const scale = m->scale + panel * (size_t)GATES * RNNE_PANEL;
+    float *const out = s->out + panel * out_panel + row * out_row;
     for (int v = 0; v < PANEL_VECS; v += VECS) {
         vi sum[MAX_ACC];
+        vf step[MAX_ROWS];
         int8_sums(sum, m, rows + row, span, panel, v, BITS, ROWS, PANELS, GATES, VECS);
+        UNROLL for (int i = 0; i < ROWS; i++)
+        {
+            step[i] = vf_set1(rows[row + (size_t)i]->scale);
+        }
         UNROLL for (int i = 0; i < ROWS * PANELS * GATES * VECS; i++)
         {
-            const size_t p = panel + (size_t)(i / VECS / GATES % PANELS);
-            const size_t r = row + (size_t)(i / VECS / GATES / PANELS);
+            const size_t p = (size_t)(i / VECS / GATES % PANELS);
+            const size_t r = (size_t)(i / VECS / GATES / PANELS);
             const size_t lane = (size_t)(i / VECS % GATES * RNNE_PANEL + (v + i % VECS) * VF_LANES);
-            const float *from = span.number == 0 ? s->start + p * s->start_panel + r * s->start_row
-                                                 : s->out + p * s->out_panel + r * s->out_row;
-            const vf scale = vf_mul(vf_load(m->scale + p * (size_t)GATES * RNNE_PANEL + lane),
-                                    vf_set1(rows[r]->scale));
-            vf_store(s->out + p * s->out_panel + r * s->out_row + lane,
-                     vf_fma(vi_to_float(sum[i]), scale, vf_load(from + lane)));
+            const vf each = vf_mul(vf_load(scale + p * (size_t)GATES * RNNE_PANEL + lane), step[r]);
+            vf_store(out + p * out_panel + r * out_row + lane,
+                     vf_fma(vi_to_float(sum[i]), each,
+                            vf_load(from + p * from_panel + r * from_row + lane)));
         }
     }
 }
 
 /* For block after block of k, all blocks of outputs: the weights of one panel and block of k stay in
- * the cache for all rows. */
+ * the cache for all rows. One row has a function of its own, and so registers of its own. */
 #define INT8_ACCUMULATE(BITS, GATES)                                                               \
-    static void int8_accumulate_##BITS##_##GATES(const rnne_matrix *m,                             \
-                                                 const rnne_row *const *rows, const rnne_sums *s,  \
-                                                 rnne_depth span)                                   \
+    static void int8_one_##BITS##_##GATES(const rnne_matrix *m, const rnne_row *const *rows,       \
+                                          const rnne_sums *s, rnne_depth span)                      \
     {                                                                                              \
+        FOR_BLOCKS(INT8_BLOCK_##BITS##_##GATES, (GATES) * DOT_PARTS(BITS), 1, s->begin, s->end,    \
+                   s->backwards);                                                                  \
+    }                                                                                              \
+    static void int8_many_##BITS##_##GATES(const rnne_matrix *m, const rnne_row *const *rows,      \
+                                           const rnne_sums *s, rnne_depth span)                     \
+    {                                                                                              \
+        if (s->n_rows < 2) {                                                                       \
+            __builtin_unreachable();                                                               \
+        }                                                                                          \
         FOR_BLOCKS(INT8_BLOCK_##BITS##_##GATES, (GATES) * DOT_PARTS(BITS), s->n_rows, s->begin,    \
                    s->end, s->backwards);                                                          \
     }
@@ -149,10 +176,17 @@ static void int8_accumulate(const rnne_matrix *m, const rnne_row *const *rows,
                             const rnne_sums *sums)
 {
     typedef void kernel(const rnne_matrix *, const rnne_row *const *, const rnne_sums *, rnne_depth);
-    static kernel *const kernels[2][4] = {
-        {int8_accumulate_16_1, int8_accumulate_16_2, int8_accumulate_16_3, int8_accumulate_16_4},
-        {int8_accumulate_8_1, int8_accumulate_8_2, int8_accumulate_8_3, int8_accumulate_8_4}};
-    kernel *const accumulate = kernels[m->type == RNNE_W_INT8_FAST][m->gates - 1];
+    static kernel *const one[2][4] = {
+        {int8_one_16_1, int8_one_16_2, int8_one_16_3, int8_one_16_4},
+        {int8_one_8_1, int8_one_8_2, int8_one_8_3, int8_one_8_4}};
+    static kernel *const many[2][4] = {
+        {int8_many_16_1, int8_many_16_2, int8_many_16_3, int8_many_16_4},
+        {int8_many_8_1, int8_many_8_2, int8_many_8_3, int8_many_8_4}};
+    const int fast = m->type == RNNE_W_INT8_FAST;
+    kernel *const accumulate = (sums->n_rows == 1 ? one : many)[fast][m->gates - 1];
+    if (sums->n_rows == 0) {
+        return;
+    }
     for (rnne_depth span = rnne_int8_depth(m, 0); span.begin < m->k;
          span = rnne_int8_depth(m, span.number + 1)) {
         accumulate(m, rows, sums, span);
