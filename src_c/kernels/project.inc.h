@@ -20,9 +20,17 @@ INLINE void sums_block(const rnne_matrix *m, const rnne_sums *s, size_t row, siz
     }
 }
 
+/* One row has a function of its own, and so registers of its own. */
 #define SUMS_KERNEL(NAME, TYPE, GATES)                                                             \
-    static void NAME(const rnne_matrix *m, const rnne_sums *s)                                     \
+    static void NAME##_row(const rnne_matrix *m, const rnne_sums *s)                               \
     {                                                                                              \
+        FOR_BLOCKS(TYPE##_##GATES, GATES, 1, s->begin, s->end, s->backwards);                      \
+    }                                                                                              \
+    static void NAME##_rows(const rnne_matrix *m, const rnne_sums *s)                              \
+    {                                                                                              \
+        if (s->n_rows < 2) {                                                                       \
+            __builtin_unreachable();                                                               \
+        }                                                                                          \
         FOR_BLOCKS(TYPE##_##GATES, GATES, s->n_rows, s->begin, s->end, s->backwards);              \
     }
 #define F32_1(R, P, V, row, p) sums_block(m, s, row, p, RNNE_W_F32, R, P, 1, V)
@@ -50,15 +58,25 @@ SUMS_KERNEL(sums_f16_2, F16, 2)
 SUMS_KERNEL(sums_f16_3, F16, 3)
 SUMS_KERNEL(sums_f16_4, F16, 4)
 
+#define SUMS_TABLE(TYPE, ROWS)                                                                     \
+    {sums_##TYPE##_1_##ROWS, sums_##TYPE##_2_##ROWS, sums_##TYPE##_3_##ROWS, sums_##TYPE##_4_##ROWS}
+
 static void accumulate(const rnne_matrix *m, const rnne_sums *sums)
 {
     typedef void kernel(const rnne_matrix *, const rnne_sums *);
-    static kernel *const kernels[][4] = {
-        [RNNE_W_F32] = {sums_f32_1, sums_f32_2, sums_f32_3, sums_f32_4},
-        [RNNE_W_BF16] = {sums_bf16_1, sums_bf16_2, sums_bf16_3, sums_bf16_4},
-        [RNNE_W_F16] = {sums_f16_1, sums_f16_2, sums_f16_3, sums_f16_4},
+    static kernel *const row[][4] = {
+        [RNNE_W_F32] = SUMS_TABLE(f32, row),
+        [RNNE_W_BF16] = SUMS_TABLE(bf16, row),
+        [RNNE_W_F16] = SUMS_TABLE(f16, row),
     };
-    kernels[m->type][m->gates - 1](m, sums);
+    static kernel *const rows[][4] = {
+        [RNNE_W_F32] = SUMS_TABLE(f32, rows),
+        [RNNE_W_BF16] = SUMS_TABLE(bf16, rows),
+        [RNNE_W_F16] = SUMS_TABLE(f16, rows),
+    };
+    if (sums->n_rows > 0) {
+        (sums->n_rows == 1 ? row : rows)[m->type][m->gates - 1](m, sums);
+    }
 }
 
 /* Pairs of k become two rows of lanes; of an odd k, one counts. */
