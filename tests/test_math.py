@@ -200,7 +200,6 @@ OPERATIONS: dict[str, tuple[int, Callable[..., Array]]] = {
     "max": (2, lambda a, b: np.asarray(np.where(a > b, a, b))),
     "mask_and": (3, lambda a, b, c: (a < b) & (b < c)),
     "mask_or": (3, lambda a, b, c: (a < b) | (b < c)),
-    "mask_not": (2, lambda a, b: ~(a < b)),
     "bits_add": (2, on_bits(np.add)),
     "bits_sub": (2, on_bits(np.subtract)),
     "bits_shl": (1, on_bits(lambda a: a << 23)),

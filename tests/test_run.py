@@ -246,6 +246,26 @@ def test_subnormals_count_as_zero_and_slow_nothing(cell: str, isa: str) -> None:
     assert equal(model.run(tiny), model.run(zeroed))
 
 
+def test_every_subnormal_input_is_found(isa: str) -> None:
+    """One among others, at any place; zeros and the numbers beside it are none."""
+    from onnx import TensorProto, helper
+
+    count, smallest, largest = 79, np.float32(1e-45), np.nextafter(np.float32(2.0**-126), 0)
+    node = helper.make_node("Mul", ["x", "k"], ["y"])
+    scale = helper.make_tensor("k", TensorProto.FLOAT, [], [2.0**100])
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [count]) for n in ("x", "y")]
+    graph = helper.make_graph([node], "scaled", ends[:1], ends[1:], [scale])
+    model = rn.load(helper.make_model(graph).SerializeToString())
+    others = np.resize(np.float32([1, 0, -0.0, -(2.0**-126), 2.0**-126, -1]), count)
+    for value in (smallest, -smallest, largest, -largest):
+        for place in range(count):
+            x = others.copy()
+            x[place] = value
+            expected = others * np.float32(2.0**100)
+            expected[place] = 0
+            assert np.array_equal(model.run(x), expected)
+
+
 def test_the_floating_point_environment_is_left_alone(model: rn.Model) -> None:
     tiny = np.float32(1e-41)
     model.run(values(50, 3, 6))

@@ -178,30 +178,32 @@ static void softmax(const float *x, float *y, size_t n, int logarithm)
     }
 }
 
-INLINE vm subnormal(vf x)
+/* 2^31 less the bits of |x|: above those of infinity for a non-zero subnormal, below 0 for a zero. */
+INLINE vi subnormal_rank(vf x)
 {
-    return vm_and(vf_lt(vf_abs(x), vf_set1(FLT_MIN)), vm_not(vf_eq(x, vf_zero())));
+    return vi_sub(vi_set1(INT32_MIN), vf_bits(vf_abs(x)));
 }
 
 static int has_subnormal(const float *x, size_t n)
 {
+    vi most[4];
     size_t i = 0;
+    UNROLL for (int v = 0; v < 4; v++)
+    {
+        most[v] = vi_set1(INT32_MIN);
+    }
     for (; i + 4 * VF_LANES <= n; i += 4 * VF_LANES) {
-        vm found = subnormal(vf_load(x + i));
-        UNROLL for (int v = 1; v < 4; v++)
+        UNROLL for (int v = 0; v < 4; v++)
         {
-            found = vm_or(found, subnormal(vf_load(x + i + (size_t)(v * VF_LANES))));
-        }
-        if (vm_any(found)) {
-            return 1;
+            most[v] = vi_max(most[v], subnormal_rank(vf_load(x + i + (size_t)(v * VF_LANES))));
         }
     }
     for (; i < n; i += VF_LANES) {
-        if (vm_any(subnormal(vf_load_n(x + i, n - i < VF_LANES ? n - i : VF_LANES)))) {
-            return 1;
-        }
+        const vf last = vf_load_n(x + i, n - i < VF_LANES ? n - i : VF_LANES);
+        most[0] = vi_max(most[0], subnormal_rank(last));
     }
-    return 0;
+    most[0] = vi_max(vi_max(most[0], most[1]), vi_max(most[2], most[3]));
+    return vm_any(vf_isnan(vi_float(most[0]))); /* bits above those of infinity */
 }
 
 static void flush_subnormal(const float *x, float *y, size_t n)

@@ -103,7 +103,6 @@ VF_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 VF_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 VF_INLINE vm vm_and(vm a, vm b) { return _mm256_and_ps(a, b); }
 VF_INLINE vm vm_or(vm a, vm b) { return _mm256_or_ps(a, b); }
-VF_INLINE vm vm_not(vm a) { return _mm256_xor_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(-1))); }
 VF_INLINE int vm_any(vm a) { return _mm256_movemask_ps(a) != 0; }
 
 /* integers: wrap on overflow; the count of a shift is a constant from 0 to 31 */

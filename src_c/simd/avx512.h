@@ -107,7 +107,6 @@ VF_INLINE vf vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 VF_INLINE vf vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
 VF_INLINE vm vm_and(vm a, vm b) { return (vm)(a & b); }
 VF_INLINE vm vm_or(vm a, vm b) { return (vm)(a | b); }
-VF_INLINE vm vm_not(vm a) { return (vm)~a; }
 VF_INLINE int vm_any(vm a) { return a != 0; }
 
 /* integers: wrap on overflow; the count of a shift is a constant from 0 to 31 */

@@ -99,7 +99,6 @@ VF_INLINE vf vf_min(vf a, vf b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 VF_INLINE vf vf_max(vf a, vf b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 VF_INLINE vm vm_and(vm a, vm b) { return vandq_u32(a, b); }
 VF_INLINE vm vm_or(vm a, vm b) { return vorrq_u32(a, b); }
-VF_INLINE vm vm_not(vm a) { return vmvnq_u32(a); }
 VF_INLINE int vm_any(vm a) { return vmaxvq_u32(a) != 0; }
 
 /* integers: wrap on overflow; the count of a shift is a constant from 0 to 31 */

@@ -87,7 +87,6 @@ VF_INLINE vf vf_min(vf a, vf b) { return vf_select(vf_lt(a, b), a, b); }
 VF_INLINE vf vf_max(vf a, vf b) { return vf_select(vf_gt(a, b), a, b); }
 VF_INLINE vm vm_and(vm a, vm b) { return a & b; }
 VF_INLINE vm vm_or(vm a, vm b) { return a | b; }
-VF_INLINE vm vm_not(vm a) { return !a; }
 VF_INLINE int vm_any(vm a) { return a; }
 
 /* integers: wrap on overflow; the count of a shift is a constant from 0 to 31 */

@@ -225,7 +225,6 @@ static vi through_memory(vi a)
     X(max, vf_max(a, b))                                                                           \
     X(mask_and, TRUTH(vm_and(vf_lt(a, b), vf_lt(b, c))))                                           \
     X(mask_or, TRUTH(vm_or(vf_lt(a, b), vf_lt(b, c))))                                             \
-    X(mask_not, TRUTH(vm_not(vf_lt(a, b))))                                                        \
     X(bits_add, vi_float(vi_add(vf_bits(a), vf_bits(b))))                                          \
     X(bits_sub, vi_float(vi_sub(vf_bits(a), vf_bits(b))))                                          \
     X(bits_shl, vi_float(vi_shl(vf_bits(a), 23)))                                                  \
