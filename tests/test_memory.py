@@ -33,6 +33,23 @@ for cell in ("LSTM", "GRU", "RNN"):
     print(cell, calls() - before)
 """
 
+CYCLES = """
+import gc
+import numpy as np
+import rnnengine as rn
+from onnx_models import layer
+gc.disable()
+for _ in range(20):
+    model = rn.load(layer("GRU", 4, 3))
+    model.run(np.zeros((1, 1, 3), np.float32))
+    workers = [o for o in gc.get_objects() if type(o).__name__ == "Worker"]
+    assert len(workers) == 1
+    cycle = [workers.pop()]
+    cycle.append(cycle)
+    del model, cycle
+    gc.collect()
+"""
+
 LENGTHS = """
 import gc, resource
 import numpy as np
@@ -86,6 +103,15 @@ def test_a_step_with_out_allocates_nothing(tmp_path: Path, root: Path) -> None:
     )
     lines = _run(STEPS, root, {"LD_PRELOAD": str(library)})
     assert lines == ["LSTM 0", "GRU 0", "RNN 0"]
+
+
+def test_models_in_reference_cycles_are_collected(root: Path) -> None:
+    """The collector clears what a call's memory refers to before the memory itself goes.
+
+    What a mistake reads then depends on where things lie, so it takes some processes to crash one.
+    """
+    for _ in range(6):
+        _run(CYCLES, root, {})
 
 
 @pytest.mark.slow

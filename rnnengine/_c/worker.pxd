@@ -17,6 +17,7 @@ cdef class Worker:
     cdef Context context
     cdef States states
     cdef Held *held             # inputs, then outputs
+    cdef int n_held             # known without the plan, which the collector may take away first
     cdef const void **in_ptr
     cdef void **out_ptr
     cdef int64_t symbols[MAX_SYMBOLS]

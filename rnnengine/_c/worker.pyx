@@ -38,7 +38,8 @@ cdef class Worker:
     def __cinit__(self, Plan plan):
         cdef int i
         self.plan = plan
-        self.held = <Held *>calloc(plan.n_in + plan.n_out + 1, sizeof(Held))
+        self.n_held = plan.n_in + plan.n_out
+        self.held = <Held *>calloc(self.n_held + 1, sizeof(Held))
         self.in_ptr = <const void **>calloc(plan.n_in + 1, sizeof(void *))
         self.out_ptr = <void **>calloc(plan.n_out + 1, sizeof(void *))
         self.out_dims = <int64_t *>calloc(plan.n_out * MAX_RANK + 1, sizeof(int64_t))
@@ -64,7 +65,7 @@ cdef class Worker:
 
     cdef void release(self) noexcept:
         cdef int i
-        for i in range(self.plan.n_in + self.plan.n_out):
+        for i in range(self.n_held):
             drop(&self.held[i])
 
     cdef int take(self, int i, object value, bint step, bint *dropped) except -1:
