@@ -11,6 +11,8 @@
 #include "simd/tiles_amx.h"
 
 #define FEW_ROWS rnne_int8_avx512vnni
+#define INT8_PIECE_ROWS 32
+#define INT8_PIECE_PANELS 16
 
 #include "kernels/inline.inc.h"
 #include "kernels/int8_tiles.inc.h"

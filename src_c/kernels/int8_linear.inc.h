@@ -1,8 +1,7 @@
-/* Linear layers on the sums of int8_accumulate, which the file that includes this one has. */
+/* Linear layers on the sums of int8_accumulate, which the file that includes this one has. Outputs are made
+ * in pieces of INT8_PIECE_ROWS rows and INT8_PIECE_PANELS panels, which that file states too, so that they
+ * need not lie as sums do. */
 
-/* Outputs are made in pieces of as many rows and panels, so that they need not lie as sums do. */
-#define INT8_PIECE_ROWS 24
-#define INT8_PIECE_PANELS 4
 #define INT8_PIECE_UNITS ((size_t)(INT8_PIECE_PANELS * RNNE_PANEL))
 
 static void int8_linear(const rnne_matrix *m, const rnne_row *const *rows, float *const *out,
