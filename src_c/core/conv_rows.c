@@ -7,8 +7,22 @@
 #include "core/int8.h"
 #include "core/program.h"
 
-#define POSITIONS 48 /* of one product; integers alone, floats have WINDOWS */
+#define POSITIONS 48 /* of one product of integers, of one row of outputs or several; floats: WINDOWS */
 #define WINDOWS 16   /* gathered at a time: they stay in the cache until they are quantised */
+
+/* Outputs that follow each other, and how many positions they are. */
+typedef struct piece {
+    float *y;
+    size_t n;
+} piece;
+
+/* Positions whose rows are there and whose outputs are not: at the start of the working memory. */
+typedef struct pending {
+    size_t n, pieces;
+    piece piece[POSITIONS];
+} pending;
+
+#define TAPS_AT (int64_t)((sizeof(pending) + 63) / 64 * 64)
 
 /* The working memory, part after part. */
 typedef struct places {
@@ -32,6 +46,7 @@ static places lay_out(int64_t k, int64_t units, int64_t taps)
     }
     p.window = ((k + 15) / 16 | 1) * 16;
     p.sum = (units + RNNE_PANEL - 1) / RNNE_PANEL * RNNE_PANEL;
+    p.taps = TAPS_AT;
     p.windows = after(p.taps, taps, sizeof(rnne_tap), &bad);
     p.rows = after(p.windows, rnne_product(p.window, WINDOWS), sizeof(float), &bad);
     p.quantized = after(p.rows, POSITIONS, sizeof(void *), &bad);
@@ -98,50 +113,100 @@ static void fill_rows(const rnne_program *program, const rnne_matrix *m, const r
 }
 
 /* The activation of n positions and their units where they belong. */
-static void finish(const rnne_program *program, const rnne_conv *c, size_t first, size_t n,
-                   float *sums, size_t step)
+static void finish(const rnne_program *program, const rnne_conv *c, const piece *to, float *sums,
+                   size_t step)
 {
     const rnne_kernels *kernels = program->kernels;
-    float *y = c->y + (ptrdiff_t)first * c->y_step;
-    for (size_t i = 0; c->slope && i < n; i++) {
+    for (size_t i = 0; c->slope && i < to->n; i++) {
         kernels->binary(RNNE_PRELU, sums + i * step, 1, c->slope, 1, sums + i * step, 1, c->units);
     }
     if (!c->slope && c->act.id != RNNE_ACT_IDENTITY) {
-        kernels->unary(c->act.id, c->act.alpha, c->act.beta, c->act.gamma, sums, sums, n * step);
+        kernels->unary(c->act.id, c->act.alpha, c->act.beta, c->act.gamma, sums, sums, to->n * step);
     }
     if (c->y_step == 1) {
-        kernels->transpose(sums, step, n, c->units, y, c->y_unit);
+        kernels->transpose(sums, step, to->n, c->units, to->y, c->y_unit);
         return;
     }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < to->n; i++) {
         for (size_t u = 0; u < c->units; u++) {
-            y[(ptrdiff_t)i * c->y_step + (ptrdiff_t)u * c->y_unit] = sums[i * step + u];
+            to->y[(ptrdiff_t)i * c->y_step + (ptrdiff_t)u * c->y_unit] = sums[i * step + u];
         }
     }
+}
+
+/* Positions whose rows have just been made; those that continue the last piece join it. */
+static void append(pending *p, const rnne_conv *c, float *y, size_t n)
+{
+    piece *last = p->pieces > 0 ? &p->piece[p->pieces - 1] : NULL;
+    if (last && last->y + (ptrdiff_t)last->n * c->y_step == y) {
+        last->n += n;
+    } else {
+        p->piece[p->pieces++] = (piece){y, n};
+    }
+    p->n += n;
+}
+
+static void multiply(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c,
+                     const places *at, char *area)
+{
+    pending *p = (pending *)(void *)area;
+    float *out = (float *)(area + at->sums);
+    const rnne_sums sums = {.n_rows = p->n, .end = m->panels, .start = m->bias,
+                            .start_panel = RNNE_PANEL, .out = out, .out_panel = RNNE_PANEL,
+                            .out_row = (size_t)at->sum, .rows = (void *)(area + at->rows)};
+    if (rnne_is_int8(m)) {
+        program->int8->accumulate(m, (void *)(area + at->rows), &sums);
+    } else {
+        program->kernels->accumulate(m, &sums);
+    }
+    for (size_t i = 0; i < p->pieces; i++) {
+        finish(program, c, &p->piece[i], out, (size_t)at->sum);
+        out += p->piece[i].n * (size_t)at->sum;
+    }
+    p->n = p->pieces = 0;
+}
+
+static places places_of(const rnne_matrix *m, const rnne_conv *c)
+{
+    return lay_out((int64_t)m->k, (int64_t)c->units, (int64_t)(c->w_channel / RNNE_PANEL));
+}
+
+rnne_tap *rnne_conv_rows_taps(void *area)
+{
+    return (rnne_tap *)(void *)((char *)area + TAPS_AT);
+}
+
+void rnne_conv_rows_begin(void *area)
+{
+    memset(area, 0, sizeof(pending));
 }
 
 void rnne_conv_rows(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, size_t first,
                     size_t end, void *area)
 {
-    const size_t taps = c->w_channel / RNNE_PANEL, most = rnne_is_int8(m) ? POSITIONS : WINDOWS;
-    const places at = lay_out((int64_t)m->k, (int64_t)c->units, (int64_t)taps);
-    const rnne_conv all = one_row(c, (rnne_tap *)((char *)area + at.taps));
-    float *out = (float *)((char *)area + at.sums);
-    void *rows = (char *)area + at.rows;
-    for (; first < end; first += most) {
-        const size_t some = end - first < most ? end - first : most;
-        for (size_t i = 0; i < some; i += WINDOWS) {
-            fill_rows(program, m, &all, first + i, some - i < WINDOWS ? some - i : WINDOWS, &at, area,
-                      i);
+    const places at = places_of(m, c);
+    const rnne_conv all = one_row(c, rnne_conv_rows_taps(area));
+    const size_t most = rnne_is_int8(m) ? POSITIONS : WINDOWS;
+    pending *p = area;
+    if (p->n > 0 && p->n + (end - first) > most) {
+        multiply(program, m, c, &at, area); /* so that rows are not cut where vectors would be */
+    }
+    while (first < end) {
+        const size_t room = most - p->n < WINDOWS ? most - p->n : WINDOWS;
+        const size_t some = end - first < room ? end - first : room;
+        fill_rows(program, m, &all, first, some, &at, area, p->n);
+        append(p, c, c->y + (ptrdiff_t)first * c->y_step, some);
+        first += some;
+        if (p->n == most || (first == end && !rnne_is_int8(m))) {
+            multiply(program, m, c, &at, area);
         }
-        const rnne_sums sums = {.n_rows = some, .end = m->panels, .start = m->bias,
-                                .start_panel = RNNE_PANEL, .out = out, .out_panel = RNNE_PANEL,
-                                .out_row = (size_t)at.sum, .rows = rows};
-        if (rnne_is_int8(m)) {
-            program->int8->accumulate(m, rows, &sums);
-        } else {
-            program->kernels->accumulate(m, &sums);
-        }
-        finish(program, c, first, some, out, (size_t)at.sum);
+    }
+}
+
+void rnne_conv_rows_end(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, void *area)
+{
+    const places at = places_of(m, c);
+    if (((pending *)area)->n > 0) {
+        multiply(program, m, c, &at, area);
     }
 }

@@ -103,9 +103,14 @@ void rnne_linear(const rnne_program *program, const rnne_matrix *m, const float 
 int64_t rnne_conv_rows_area(int64_t k, int64_t units, int64_t taps);
 /** Positions [first, end) of a row of a convolution of one group, as the product of m, with its bias, and
  * what each of them reads; c->w is not read. m is an int8 matrix; or of floats, and all taps count for
- * these positions. */
+ * these positions. Outputs of integers are there after rnne_conv_rows_end: positions of several rows are
+ * multiplied together. Between begin and end, calls differ in x, y, taps and positions alone. */
 void rnne_conv_rows(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, size_t first,
                     size_t end, void *area);
+void rnne_conv_rows_begin(void *area);
+/** Room for a list of all taps of the weights, free between calls. */
+rnne_tap *rnne_conv_rows_taps(void *area);
+void rnne_conv_rows_end(const rnne_program *program, const rnne_matrix *m, const rnne_conv *c, void *area);
 
 extern const rnne_int8 rnne_int8_scalar;
 extern const rnne_int8 rnne_int8_avx2;

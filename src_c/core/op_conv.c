@@ -263,7 +263,7 @@ static void run_row(const rnne_context *ctx, const layout *l, const rnne_conv *c
         ctx->program->kernels->conv(&before);
     }
     if (c->w && end < c->n) {
-        run_from(ctx, c, end, l->area);
+        run_from(ctx, c, end, rnne_conv_rows_taps(l->area));
     }
 }
 
@@ -370,10 +370,16 @@ static rnne_status conv_run(const rnne_context *ctx, const rnne_instr *in, void 
     w.bias = c.bias;
     l.area = (char *)scratch + scratch_of(&l);
     l.product = as_product(&l, rnne_dtype_of(ctx, rnne_view_of(ctx, in, 1))) ? &w : NULL;
+    if (l.product) {
+        rnne_conv_rows_begin(l.area);
+    }
     if (w.type == RNNE_W_BF16 || w.type == RNNE_W_F16) {
         run_halves(ctx, &l, &c, &w, x->stride[1], y->stride[1], scratch);
     } else {
         run_rows(ctx, &l, c, scratch, x->stride[1], y->stride[1]);
+    }
+    if (l.product) {
+        rnne_conv_rows_end(ctx->program, l.product, &c, l.area);
     }
     return RNNE_OK;
 }
