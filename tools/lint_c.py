@@ -59,7 +59,7 @@ def forbidden_registers(group: str) -> list[str]:
     """Registers that an object of this group must not touch."""
     return [
         register
-        for register, allowed in (("zmm", "avx512"), ("ymm", "avx"))
+        for register, allowed in (("tmm", "avx512amx"), ("zmm", "avx512"), ("ymm", "avx"))
         if not group.startswith(allowed)
     ]
 

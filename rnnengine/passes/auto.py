@@ -5,7 +5,7 @@ soon as they come from further away than the first cache. int8 saves bytes and c
 around each row: rounding the activations, and sums that start anew. Measured on one thread, for one
 step, 100 steps and 20 steps of 64 rows:
 
-* With instructions for products of bytes (VNNI, the dot products of ARM), recurrent layers and
+* With instructions for products of bytes (VNNI, AMX, the dot products of ARM), recurrent layers and
   products of more float32 weights than four times L1 are computed in int8, with activations of 16
   bits. Of half as many the sequences of one row were faster as well, large batches not always.
 * Without them, int8 wins where the float32 weights do not lie in L2.
